@@ -1,0 +1,5 @@
+"""The one command, ``driftprint``."""
+
+from driftprint.cli.app import main
+
+__all__ = ["main"]

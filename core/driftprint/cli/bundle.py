@@ -1,0 +1,100 @@
+"""``driftprint bundle``: look at bundles."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from driftprint.manifest import Manifest
+
+bundle = typer.Typer(name="bundle", no_args_is_help=True, help="List, inspect and verify bundles.")
+
+_Bundle = Annotated[str, typer.Argument(help="A bundle's path, or the name of a reference bundle.")]
+_Json = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
+
+
+@bundle.command("list")
+def list_bundles(as_json: _Json = False) -> None:
+    """List the reference bundles that come with the install."""
+    from driftprint.installed import reference_bundles
+
+    bundles = reference_bundles()
+    if as_json:
+        rows = [{"name": manifest.name, "version": manifest.version, "path": str(path)} for manifest, path in bundles]
+        print(json.dumps(rows, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("name", "version", "description", "path", box=None, header_style="bold")
+    for manifest, path in bundles:
+        table.add_row(manifest.name, str(manifest.version), manifest.description, str(path))
+    Console().print(table)
+
+
+@bundle.command("inspect")
+def inspect(bundle: _Bundle, as_json: _Json = False) -> None:
+    """Show what a bundle's manifest says: input, layers, calibration, provenance."""
+    from driftprint.bundle import read_manifest
+    from driftprint.installed import find_bundle
+
+    manifest = read_manifest(find_bundle(bundle))
+    if as_json:
+        print(manifest.model_dump_json(indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None)
+    table.add_column(style="bold")
+    for name, value in _facts(manifest):
+        table.add_row(name, value)
+    Console().print(table)
+
+
+@bundle.command("verify")
+def verify(bundle: _Bundle) -> None:
+    """Check a bundle's files and replay its golden frames on this machine.
+
+    Exit code 0 when every checksum holds and every golden frame gives the score that the exporter saw.
+    """
+    from driftprint.bundle import read_bundle
+    from driftprint.installed import find_bundle
+    from driftprint.scorer import Scorer
+
+    loaded = read_bundle(find_bundle(bundle))
+    Scorer(loaded)
+    print(f"{loaded.manifest.id}: checksums hold, {len(loaded.golden.frames)} golden frames score as exported")
+
+
+def _facts(manifest: Manifest) -> list[tuple[str, str]]:
+    from driftprint.manifest import ImageInput
+    from driftprint.stats.conformal import outlier_bound
+
+    spec, fingerprint, calibration = manifest.input, manifest.fingerprint, manifest.calibration
+    if isinstance(spec, ImageInput):
+        eats = (
+            f"{spec.colour.value} image {spec.height}x{spec.width}, {spec.fit.value}, {spec.layout.value} {spec.dtype}"
+        )
+    else:
+        eats = f"tensor {list(spec.shape)} {spec.dtype}"
+    n = len(calibration.scores)
+    bound = f", inliers stay under an outlier ratio of {outlier_bound(n, 0.05):.3f} at alpha 0.05" if n >= 20 else ""
+    return [
+        ("bundle", manifest.id),
+        ("description", manifest.description or "-"),
+        ("input", f"{spec.name}: {eats}"),
+        ("classes", f"{len(manifest.labels) or 'unnamed'}" if manifest.logits_output else "none"),
+        ("fingerprint", f"{fingerprint.method}{', class-conditional' if fingerprint.class_conditional else ''}"),
+        ("layers", ", ".join(fingerprint.layers)),
+        ("fitted on", f"{fingerprint.fitted_on} inliers, sha256 {manifest.training_data_sha256[:16]}..."),
+        ("calibrated on", f"{n} inliers{bound}"),
+        ("files", ", ".join(f"{name} ({entry.size / 1024:.0f} KiB)" for name, entry in manifest.files.items())),
+        (
+            "made by",
+            f"driftprint {manifest.provenance.driftprint} from {manifest.provenance.source or 'an unnamed model'}",
+        ),
+    ]

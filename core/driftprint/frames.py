@@ -1,0 +1,192 @@
+"""Reading frames from files: folders of images and .npz arrays."""
+
+from __future__ import annotations
+
+import io
+import warnings
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from driftprint.errors import DataError, FrameError
+from driftprint.preprocess import Frame
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
+MAX_PIXELS = 100_000_000
+"""Larger images are refused before they are decoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRef:
+    """A frame that can be loaded.
+
+    Attributes:
+        name: the file's path within its folder, or the frame's number in its array.
+        source: the file itself, or the frame.
+    """
+
+    name: str
+    source: Path | NDArray[Any]
+
+    def load(self) -> Frame:
+        """The frame: an image as uint8 [H, W] or [H, W, 3] RGB, or a raw tensor.
+
+        Raises:
+            FrameError: where the file cannot be decoded.
+        """
+        if isinstance(self.source, Path):
+            return decode_image(self.source)
+        return self.source
+
+
+class FrameSet(Protocol):
+    """A finite, ordered set of frames."""
+
+    groups: Sequence[str] | None
+    """For each frame the video, house or session it comes from, where that is known."""
+
+    def __len__(self) -> int:
+        """How many frames there are."""
+        ...
+
+    def __getitem__(self, index: int) -> FrameRef:
+        """The frame at `index`."""
+        ...
+
+    def __iter__(self) -> Iterator[FrameRef]:
+        """All frames in order."""
+        ...
+
+
+class ImageFolder(Sequence[FrameRef]):
+    """The images under a folder, subfolders included, in the order of their paths.
+
+    Raises:
+        DataError: where there are none.
+    """
+
+    groups: Sequence[str] | None = None
+
+    def __init__(self, folder: Path) -> None:
+        self._files = sorted(
+            path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+        )
+        self._folder = folder
+        if not self._files:
+            raise DataError(
+                f"no images in this folder (looked for {', '.join(sorted(IMAGE_SUFFIXES))})", where=str(folder)
+            )
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: Any) -> Any:  # a slice gives a list, as Sequence wants
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        file = self._files[index]
+        return FrameRef(file.relative_to(self._folder).as_posix(), file)
+
+
+class ArrayFile(Sequence[FrameRef]):
+    """The frames of an .npz file: array ``x``, [N, ...], and optionally ``group``, [N].
+
+    Raises:
+        DataError: where the file or its arrays are not as described.
+    """
+
+    def __init__(self, file: Path) -> None:
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                names = list(arrays)
+                if "x" not in arrays:
+                    raise DataError(f"has no array 'x' (it has: {', '.join(names) or 'none'})", where=str(file))
+                self._x = arrays["x"]
+                groups = arrays.get("group")
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise DataError(f"not a readable .npz file ({error})", where=str(file)) from None
+        if self._x.ndim < 2 or not len(self._x) or self._x.dtype.kind not in "uif":
+            raise DataError(
+                f"array 'x' is {self._x.dtype} {list(self._x.shape)}, expected numbers of shape [N, ...]",
+                where=str(file),
+            )
+        if groups is not None and groups.shape != (len(self._x),):
+            raise DataError(f"array 'group' has shape {list(groups.shape)}, expected [{len(self._x)}]", where=str(file))
+        self.groups: Sequence[str] | None = None if groups is None else [str(group) for group in groups]
+
+    def __len__(self) -> int:
+        return len(self._x)
+
+    def __getitem__(self, index: Any) -> Any:  # a slice gives a list, as Sequence wants
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return FrameRef(str(index), self._x[index])
+
+
+def read_frames(path: Path) -> FrameSet:
+    """The frames at `path`: a folder of images, one image, or an .npz file.
+
+    Args:
+        path: for an .npz, array ``x`` holds the frames: uint8 [N, H, W] or [N, H, W, 3] RGB for images, any
+            numbers [N, ...] for raw tensors.
+
+    Raises:
+        DataError: naming the path and what was expected there.
+    """
+    if path.is_dir():
+        return ImageFolder(path)
+    if not path.exists():
+        raise DataError("no such file or folder", where=str(path))
+    if path.suffix.lower() == ".npz":
+        return ArrayFile(path)
+    raise DataError("expected a folder of images or an .npz file with an array 'x'", where=str(path))
+
+
+def decode_image(source: Path | bytes) -> NDArray[np.uint8]:
+    """An encoded image's pixels, turned upright by its EXIF orientation.
+
+    16-bit grey is scaled to 8 bits, an alpha channel is dropped, of an animation the first picture is taken.
+
+    Args:
+        source: the file, or its contents.
+
+    Returns:
+        uint8 [H, W] for grey images, [H, W, 3] RGB for all others.
+
+    Raises:
+        FrameError: with reason ``undecodable``, ``too_large`` or ``unreadable``.
+    """
+    where = str(source) if isinstance(source, Path) else None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's warnings on large pictures: we have our own limit
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise FrameError(f"more than {MAX_PIXELS} pixels", reason="too_large", where=where)
+                return _pixels(ImageOps.exif_transpose(image))
+    except (
+        UnidentifiedImageError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        IndexError,
+        Image.DecompressionBombError,
+    ) as error:
+        raise FrameError(f"not an image that can be decoded ({error})", reason="undecodable", where=where) from None
+    except OSError as error:  # Pillow reports truncated data so too, then without an error number
+        reason = "undecodable" if error.errno is None else "unreadable"
+        raise FrameError(f"cannot be read ({error})", reason=reason, where=where) from None
+
+
+def _pixels(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image, dtype=np.float64)
+        if image.mode.startswith("I;16") or values.max(initial=0.0) > 255:
+            values = values / 257  # 65535 becomes 255
+        return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))

@@ -1,0 +1,260 @@
+"""The messages between devices and server: one pydantic model each, as JSON in UTF-8.
+
+Every message is a *state*, not an increment: totals that never fall, ids made once. Receiving one twice,
+late or out of order therefore changes nothing. Unknown fields are ignored, so that a newer device can talk
+to an older server; an unknown major version is refused.
+
+A device's clock is not trusted. Beside its wall time every message says how old it was, by the device's
+monotonic clock, when it was sent.
+"""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+from typing import Annotated, ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from driftprint.errors import MessageError
+from driftprint.topics import Id, StreamName
+
+SCHEMA = 1
+"""The major version of the messages. Raised only when an older reader would misunderstand."""
+
+MAX_MESSAGE_BYTES = 256 * 1024
+"""Larger payloads are refused unread."""
+
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
+Seconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+WallTime = Annotated[float, Field(allow_inf_nan=False, description="Unix time in seconds, by the device's clock")]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Label = Annotated[str, Field(max_length=128)]
+Text = Annotated[str, Field(max_length=1024)]
+InstanceId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True, serialize_by_alias=True)
+
+    schema_: int = Field(default=SCHEMA, alias="schema")
+
+
+class DeviceMessage(_Message):
+    """What every message of a device carries."""
+
+    site: Id
+    device: Id
+    instance: InstanceId
+    """Made once, when the device's store was created. A new one means that totals start again from nought."""
+
+
+class DeviceStatus(str, Enum):
+    """Whether a device's agent is connected."""
+
+    ONLINE = "online"
+    OFFLINE = "offline"
+
+
+class StateMessage(DeviceMessage):
+    """Whether the agent runs. Retained; the broker publishes the offline one as the agent's last will."""
+
+    status: DeviceStatus
+    agent_version: Label = ""
+    started_at: WallTime = 0.0
+    streams: tuple[StreamName, ...] = ()
+
+
+class HealthMessage(DeviceMessage):
+    """How the agent itself is. Not kept in the outbox: the next one replaces it."""
+
+    uptime_seconds: Seconds
+    """By the monotonic clock, since the agent started."""
+    outbox_messages: Count
+    """Messages that the server has not acknowledged yet."""
+    outbox_dropped_total: Count
+    """Messages dropped because the outbox was full, since the instance was made."""
+    store_errors_total: Count = 0
+    """Writes that the disk refused, since the agent started."""
+
+
+class BundleRef(BaseModel):
+    """Which bundle a message speaks of."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    name: Label
+    version: Annotated[int, Field(ge=0)]
+
+
+class StreamMessage(DeviceMessage):
+    """What every message of a stream carries.
+
+    ``(instance, seq)`` names a message once and for all; the server's acknowledgement lists them.
+    """
+
+    stream: StreamName
+    seq: Count = 0
+    """Counts up within an instance; given by the outbox when the message is committed."""
+    recorded_at: WallTime
+    age_seconds: Seconds = 0.0
+    """How long before sending it was recorded: by the monotonic clock within one start of the agent."""
+    bundle: BundleRef
+
+
+class ClassStats(BaseModel):
+    """The frames of one predicted class within a window."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    frames: Count
+    outlier_ratio: Ratio
+
+
+class WindowKind(str, Enum):
+    """What bounds a window."""
+
+    COUNT = "count"
+    TIME = "time"
+
+
+class WindowStats(BaseModel):
+    """A sliding window over a stream's scored frames."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    kind: WindowKind
+    limit: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    """Frames for a window by count, seconds for one by time."""
+    frames: Count
+    """Scored frames in the window now."""
+    outlier_ratio: Ratio
+    """Share of those that are outliers; 0 for an empty window."""
+    score_quantiles: dict[Label, Finite] = Field(default_factory=dict, max_length=16)
+    """Quantile (``"0.5"``, ``"0.9"``, ``"0.99"``) to score."""
+    classes: dict[Label, ClassStats] = Field(default_factory=dict, max_length=1024)
+    """By predicted class, where the model predicts classes."""
+
+
+class WindowMessage(StreamMessage):
+    """A stream's totals and its windows as they stand."""
+
+    frames_total: Count
+    """Frames scored since the instance was made."""
+    outliers_total: Count
+    faults_total: dict[Label, Count] = Field(default_factory=dict, max_length=32)
+    """Frames that could not be scored, by reason."""
+    alerts_total: Count
+    """Alerts raised since the instance was made."""
+    frames_per_second: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """Scored frames per second since the message before."""
+    windows: tuple[WindowStats, ...] = Field(default=(), max_length=8)
+    alarm: bool
+    """Whether an alert is raised now."""
+    evidence: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """The detector's log evidence over the log of its threshold: 1 and more is an alarm."""
+
+
+class AlertStatus(str, Enum):
+    """Where an alert is in its life."""
+
+    RAISED = "raised"
+    UPDATED = "updated"
+    CLEARED = "cleared"
+
+
+class Cause(str, Enum):
+    """What an alert is about."""
+
+    DRIFT = "drift"
+
+
+class AlertMessage(StreamMessage):
+    """One alert, from raise to clear under one id. The highest ``revision`` is the latest word on it."""
+
+    alert_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    revision: Count
+    status: AlertStatus
+    cause: Cause
+    raised_at: WallTime
+    cleared_at: WallTime | None = None
+    frames_total: Count
+    """Scored frames of the stream when this revision was made."""
+    outlier_ratio: Ratio
+    """Of the window by count."""
+    p0: Ratio
+    """The outlier ratio that inliers stay under, which the detector tested against."""
+    frames_per_false_alarm: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    """The guarantee: on inliers the mean run length to an alarm is at least this many frames."""
+    summary: Text
+    """One sentence for a person."""
+
+
+class AckMessage(_Message):
+    """Server to device: these messages are stored and may be forgotten."""
+
+    instance: InstanceId
+    seqs: tuple[Count, ...] = Field(max_length=1000)
+
+
+M = TypeVar("M", bound=_Message)
+
+
+class _Version(BaseModel):
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="ignore")
+
+    schema_: int = Field(alias="schema")
+
+
+def encode(message: _Message) -> bytes:
+    """A message as JSON in UTF-8."""
+    return message.model_dump_json(exclude_none=True).encode()
+
+
+def decode(model: type[M], payload: bytes, *, topic: str) -> M:
+    """Parse a payload into `model`.
+
+    Args:
+        model: the message's type.
+        payload: JSON in UTF-8.
+        topic: where it came from, for the error.
+
+    Raises:
+        MessageError: with reason ``too_large``, ``schema_version`` or ``invalid``.
+    """
+    if len(payload) > MAX_MESSAGE_BYTES:
+        raise MessageError(
+            f"{len(payload)} bytes, at most {MAX_MESSAGE_BYTES} are read", reason="too_large", where=topic
+        )
+    try:
+        message = model.model_validate_json(payload)
+    except (ValidationError, RecursionError) as error:
+        raise _explain(error, payload, topic) from None
+    if message.schema_ != SCHEMA:
+        raise MessageError(
+            f"schema {message.schema_}, this version reads {SCHEMA}", reason="schema_version", where=topic
+        )
+    return message
+
+
+def _explain(error: ValidationError | RecursionError, payload: bytes, topic: str) -> MessageError:
+    """Tell a message of another version from a broken one: its fields may well differ from ours."""
+    try:
+        version = _Version.model_validate_json(payload).schema_
+    except (ValidationError, RecursionError):
+        version = SCHEMA
+    if version != SCHEMA:
+        return MessageError(f"schema {version}, this version reads {SCHEMA}", reason="schema_version", where=topic)
+    if isinstance(error, RecursionError):
+        return MessageError("nested too deeply", reason="invalid", where=topic)
+    first = error.errors(include_url=False, include_input=False)[0]
+    field = ".".join(str(part) for part in first["loc"]) or "payload"
+    return MessageError(f"{field}: {first['msg']}", reason="invalid", where=topic)
+
+
+def with_age(payload: bytes, age_seconds: float) -> bytes:
+    """The same stored message with its age at sending filled in."""
+    body = json.loads(payload)
+    body["age_seconds"] = max(0.0, age_seconds)
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()

@@ -1,0 +1,79 @@
+"""How agent and server reach the broker: one set of settings, one way to make a client."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import Annotated
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from driftprint.errors import ConfigError
+
+
+class MqttSettings(BaseModel):
+    """The table ``[mqtt]`` of agent.toml and server.toml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str = "localhost"
+    port: Annotated[int, Field(ge=1, le=65535)] = 1883
+    username: str | None = None
+    password: SecretStr | None = None
+    ca_file: Path | None = None
+    """Certificate authority of the broker; setting it turns TLS on."""
+    cert_file: Path | None = None
+    """This client's certificate, for brokers that ask for one."""
+    key_file: Path | None = None
+    keepalive_seconds: Annotated[int, Field(ge=5, le=3600)] = 30
+    """A peer that is silent for one and a half times this is taken for dead by the broker."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> MqttSettings:
+        if self.password is not None and self.username is None:
+            raise ValueError("password needs username")
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together")
+        if self.cert_file is not None and self.ca_file is None:
+            raise ValueError("cert_file needs ca_file")
+        return self
+
+
+def make_client(settings: MqttSettings, client_id: str, *, clean_session: bool) -> paho.Client:
+    """An MQTT 3.1.1 client, not yet connected. Call `start` on it once its callbacks are set.
+
+    Args:
+        settings: where the broker is and how to log in.
+        client_id: must be stable where the broker keeps a session.
+        clean_session: False asks the broker to keep subscriptions and queued messages while away.
+
+    Raises:
+        ConfigError: where a certificate file cannot be read.
+    """
+    client = paho.Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=client_id,
+        clean_session=clean_session,
+        protocol=MQTTProtocolVersion.MQTTv311,
+    )
+    client.reconnect_delay_set(min_delay=1, max_delay=30)
+    if settings.username is not None:
+        password = settings.password.get_secret_value() if settings.password else None
+        client.username_pw_set(settings.username, password)
+    if settings.ca_file is not None:
+        try:
+            context = ssl.create_default_context(cafile=str(settings.ca_file))
+            if settings.cert_file is not None:
+                context.load_cert_chain(settings.cert_file, settings.key_file)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"cannot load the TLS certificates: {error}", where="mqtt.ca_file") from None
+        client.tls_set_context(context)
+    return client
+
+
+def start(client: paho.Client, settings: MqttSettings) -> None:
+    """Connect in the background and stay connected: a broker that is away is tried again for ever."""
+    client.connect_async(settings.host, settings.port, settings.keepalive_seconds)
+    client.loop_start()

@@ -1,0 +1,120 @@
+"""MQTT topics: one scheme, built and parsed here and nowhere else.
+
+``driftprint/v1/<site>/<device>/<kind>`` for a device, and
+``driftprint/v1/<site>/<device>/<stream>/<kind>`` for one of its streams.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated
+
+from pydantic import AfterValidator, StringConstraints
+
+from driftprint.errors import MessageError
+
+PREFIX = "driftprint/v1"
+ID_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
+_ID = re.compile(ID_PATTERN)
+
+
+class DeviceTopic(str, Enum):
+    """What is said on a device's own topics."""
+
+    STATE = "state"
+    """Retained; the last will says offline."""
+    HEALTH = "health"
+    ACK = "ack"
+    """Server to device: which messages are safely stored."""
+    COMMAND = "command"
+    """Server to device."""
+
+
+class StreamTopic(str, Enum):
+    """What is said on the topics of one stream of a device."""
+
+    WINDOW = "window"
+    ALERT = "alert"
+    ALERT_CURRENT = "alert/current"
+    """Retained: the stream's latest alert, for whoever subscribes later."""
+
+
+def _not_a_device_topic(stream: str) -> str:
+    if stream in {kind.value for kind in DeviceTopic}:
+        raise ValueError(f"a stream may not be named {stream!r}: that is a topic of the device itself")
+    return stream
+
+
+Id = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
+"""A site's or device's id: 1 to 64 of letters, digits, ``_``, ``.`` and ``-``."""
+
+StreamName = Annotated[Id, AfterValidator(_not_a_device_topic)]
+"""A stream's id: as `Id`, and none of the names in `DeviceTopic`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A parsed topic.
+
+    Attributes:
+        site: the site's id.
+        device: the device's id, unique within the site.
+        stream: the stream's id, or None for a topic of the device itself.
+        kind: what is said there.
+    """
+
+    site: str
+    device: str
+    stream: str | None
+    kind: DeviceTopic | StreamTopic
+
+
+def device_topic(site: str, device: str, kind: DeviceTopic) -> str:
+    """The topic on which `kind` is said of a device.
+
+    >>> device_topic("north", "pi-7", DeviceTopic.STATE)
+    'driftprint/v1/north/pi-7/state'
+    """
+    return f"{PREFIX}/{site}/{device}/{kind.value}"
+
+
+def stream_topic(site: str, device: str, stream: str, kind: StreamTopic) -> str:
+    """The topic on which `kind` is said of a stream.
+
+    >>> stream_topic("north", "pi-7", "belt", StreamTopic.ALERT)
+    'driftprint/v1/north/pi-7/belt/alert'
+    """
+    return f"{PREFIX}/{site}/{device}/{stream}/{kind.value}"
+
+
+def parse(topic: str) -> Address:
+    """Read a topic back into its parts.
+
+    Raises:
+        MessageError: with reason ``topic`` where it is none of ours.
+
+    >>> parse("driftprint/v1/north/pi-7/belt/alert").stream
+    'belt'
+    """
+    parts = topic.split("/")
+    if parts[:2] == PREFIX.split("/"):
+        match parts[2:]:
+            case [site, device, kind] if _ids(site, device) and kind in _DEVICE_KINDS:
+                return Address(site, device, None, _DEVICE_KINDS[kind])
+            case [site, device, stream, *kind] if (
+                _ids(site, device, stream) and stream not in _DEVICE_KINDS and "/".join(kind) in _STREAM_KINDS
+            ):
+                return Address(site, device, stream, _STREAM_KINDS["/".join(kind)])
+    raise MessageError(
+        f"not a topic of the form {PREFIX}/<site>/<device>[/<stream>]/<kind>", reason="topic", where=topic
+    )
+
+
+_DEVICE_KINDS = {kind.value: kind for kind in DeviceTopic}
+_STREAM_KINDS = {kind.value: kind for kind in StreamTopic}
+
+
+def _ids(*ids: str) -> bool:
+    return all(_ID.match(part) for part in ids)

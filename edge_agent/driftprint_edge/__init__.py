@@ -1,0 +1,1 @@
+"""The edge agent: frame -> model and fingerprint -> decision -> outbox -> MQTT."""

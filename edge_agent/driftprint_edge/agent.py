@@ -1,0 +1,129 @@
+"""Puts the agent together: for every stream source -> scorer -> decider -> outbox, and one link for all."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from driftprint.bundle import read_bundle
+from driftprint.clock import Clock
+from driftprint.decision import Decider
+from driftprint.errors import DriftprintError, StoreError
+from driftprint.installed import find_bundle
+from driftprint.messages import StreamMessage
+from driftprint.scorer import Scorer
+from driftprint_edge.config import AgentSettings, StreamSettings
+from driftprint_edge.link import Link
+from driftprint_edge.store import Store, StreamState
+from driftprint_edge.stream import Stream, StreamId
+
+DRAIN_SECONDS = 10.0
+"""When all sources have ended, the agent waits this long for the server to acknowledge the last messages."""
+
+
+class Agent:
+    """A device's agent.
+
+    Args:
+        settings: agent.toml.
+        clock: dates everything.
+
+    Raises:
+        DriftprintError: where a bundle, a source or the store cannot be used; naming the stream.
+    """
+
+    def __init__(self, settings: AgentSettings, *, clock: Clock) -> None:
+        self._clock = clock
+        self._store_errors = 0
+        self._store = Store(
+            settings.store.path,
+            clock=clock,
+            new_id=lambda: secrets.token_hex(8),
+            max_messages=settings.store.max_messages,
+        )
+        self._link = Link(
+            settings.mqtt,
+            site=settings.site,
+            device=settings.device,
+            streams=[stream.name for stream in settings.stream],
+            store=self._store,
+            clock=clock,
+            health_seconds=settings.health_seconds,
+            store_errors=lambda: self._store_errors,
+        )
+        outbox = _NotifyingOutbox(self._store, self._link.wake)
+        self._streams = {stream.name: self._open(stream, settings, outbox) for stream in settings.stream}
+
+    def run(self, stop: threading.Event) -> None:
+        """Watch all streams until their sources end or `stop` is set."""
+        self._link.start()
+        threads = [
+            threading.Thread(target=stream.run, args=(stop,), name=name, daemon=True)
+            for name, stream in self._streams.items()
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            _join(thread)
+        self._drain(stop)
+        self._link.stop()
+        self._store.close()
+
+    def _open(self, stream: StreamSettings, settings: AgentSettings, outbox: _NotifyingOutbox) -> Stream:
+        try:
+            scorer = Scorer(read_bundle(find_bundle(stream.bundle)), threads=stream.threads, providers=stream.providers)
+            decider = Decider(
+                stream.decision,
+                calibration_size=len(scorer.calibration),
+                frames_per_false_alarm=settings.frames_per_false_alarm(stream),
+            )
+            source = stream.source.open(self._clock)
+        except DriftprintError as error:
+            error.where = f"stream {stream.name!r}: {error.where}" if error.where else f"stream {stream.name!r}"
+            raise
+        return Stream(
+            StreamId(settings.site, settings.device, stream.name),
+            source=source,
+            scorer=scorer,
+            decider=decider,
+            outbox=outbox,
+            clock=self._clock,
+            report_seconds=stream.report_seconds,
+            on_store_error=self._on_store_error,
+        )
+
+    def _drain(self, stop: threading.Event) -> None:
+        """Give the server time to acknowledge, unless asked to stop."""
+        end = self._clock.now().monotonic + DRAIN_SECONDS
+        while self._store.outbox_messages and self._clock.now().monotonic < end:
+            if stop.wait(0.05):
+                return
+
+    def _on_store_error(self, error: StoreError) -> None:
+        self._store_errors += 1
+        if self._store_errors in (1, 10, 100) or self._store_errors % 1000 == 0:
+            structlog.get_logger().error("store error", what=str(error), total=self._store_errors)
+
+
+class _NotifyingOutbox:
+    """The store, telling the link of every new message."""
+
+    def __init__(self, store: Store, wake: Callable[[], None]) -> None:
+        self.instance = store.instance
+        self.load = store.load
+        self._store = store
+        self._wake = wake
+
+    def commit(self, state: StreamState, message: StreamMessage) -> StreamMessage:
+        numbered = self._store.commit(state, message)
+        self._wake()
+        return numbered
+
+
+def _join(thread: threading.Thread) -> None:
+    """Wait for a thread in steps, so that the main thread can run signal handlers meanwhile."""
+    while thread.is_alive():
+        thread.join(timeout=0.2)

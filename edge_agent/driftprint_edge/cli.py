@@ -1,0 +1,44 @@
+"""``driftprint agent``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def agent(
+    config: Annotated[Path, typer.Option("--config", "-c", help="The agent's settings: agent.toml.")],
+    check: Annotated[
+        bool, typer.Option("--check", help="Load settings, bundles and sources, say what was found, and exit.")
+    ] = False,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Watch one or more streams and report over MQTT.
+
+    For each `[[stream]]` of the configuration: every frame goes through the model and its fingerprint in one
+    onnxruntime session; windows and alerts go to the server, which survives a broker, a server or a device
+    that is away. A setting can also come from the environment, e.g. `DRIFTPRINT_MQTT__PASSWORD`.
+
+    An example with every setting explained is `deploy/agent.example.toml`.
+    """
+    import signal
+    import threading
+
+    from driftprint.clock import SystemClock
+    from driftprint.logs import configure_logging
+    from driftprint.settings import load_settings
+    from driftprint_edge.agent import Agent
+    from driftprint_edge.config import AgentSettings
+
+    configure_logging(log_level)
+    settings = load_settings(config, AgentSettings)
+    daemon = Agent(settings, clock=SystemClock())
+    if check:
+        print(f"{config}: fine, {len(settings.stream)} stream(s) of {settings.site}/{settings.device}")
+        return
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    daemon.run(stop)

@@ -1,0 +1,79 @@
+"""agent.toml as typed settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from driftprint.decision import DecisionSettings
+from driftprint.mqtt import MqttSettings
+from driftprint.settings import Settings
+from driftprint.topics import Id, StreamName
+from driftprint_edge.sources import SourceSettings
+
+SECONDS_PER_DAY = 86_400
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StoreSettings(_Table):
+    """The table ``[store]``: what outlasts a restart."""
+
+    path: Path = Path("driftprint-agent.db")
+    """An SQLite file: the outbox, the totals and the detectors' state. Its folder must be writable."""
+    max_messages: Annotated[int, Field(ge=100)] = 100_000
+    """The outbox holds this many unacknowledged messages; beyond it the oldest windows go first, counted."""
+
+
+class StreamSettings(_Table):
+    """One ``[[stream]]``: a source and the bundle that watches it."""
+
+    name: StreamName
+    bundle: str
+    """A bundle's path, or the name of a reference bundle."""
+    source: SourceSettings
+    decision: DecisionSettings = DecisionSettings()
+    frames_per_false_alarm: Annotated[float, Field(gt=10)] | None = None
+    """The false-alarm budget in frames, instead of this stream's share of ``false_alarms_per_day``."""
+    report_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 10.0
+    """A window message is sent this often."""
+    threads: Annotated[int, Field(ge=1, le=256)] = 1
+    """Threads one inference may use."""
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    """onnxruntime execution providers, in order of preference."""
+
+
+class AgentSettings(Settings):
+    """The whole of agent.toml."""
+
+    site: Id = "default"
+    device: Id
+    false_alarms_per_day: Annotated[float, Field(gt=0, le=1000)] = 0.1
+    """The budget: on inliers, at most this many false alarms a day on average, over all streams of the device."""
+    health_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 10.0
+    """A health message is sent this often."""
+    mqtt: MqttSettings = MqttSettings()
+    store: StoreSettings = StoreSettings()
+    stream: tuple[StreamSettings, ...] = Field(min_length=1, max_length=64)
+
+    @field_validator("stream")
+    @classmethod
+    def _names_differ(cls, streams: tuple[StreamSettings, ...]) -> tuple[StreamSettings, ...]:
+        names = [stream.name for stream in streams]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"two streams are named {sorted(twice)[0]!r}")
+        return streams
+
+    def frames_per_false_alarm(self, stream: StreamSettings) -> float:
+        """The mean run length to a false alarm that `stream` must keep, in frames.
+
+        The device's budget is shared evenly: with n streams, each may spend 1/n of it.
+        """
+        if stream.frames_per_false_alarm is not None:
+            return stream.frames_per_false_alarm
+        share = self.false_alarms_per_day / len(self.stream)
+        return stream.source.frames_per_second * SECONDS_PER_DAY / share

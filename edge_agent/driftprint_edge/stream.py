@@ -1,0 +1,205 @@
+"""A frame's way: load -> score -> decide -> outbox."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Event
+from typing import Protocol
+
+import structlog
+
+from driftprint.clock import Clock, Instant
+from driftprint.decision import Alert, Decider
+from driftprint.errors import FrameError, StoreError
+from driftprint.frames import FrameRef
+from driftprint.messages import AlertMessage, BundleRef, Cause, StreamMessage, WindowMessage
+from driftprint.scorer import Scorer
+from driftprint_edge.sources import Source
+from driftprint_edge.store import StreamState
+
+_MOST_WAITING_ALERTS = 1000
+
+
+class Outbox(Protocol):
+    """What a stream needs of the store."""
+
+    instance: str
+
+    def load(self, stream: str) -> StreamState | None:
+        """The stream's saved state."""
+        ...
+
+    def commit(self, state: StreamState, message: StreamMessage) -> StreamMessage:
+        """Save the state and send the message, together."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StreamId:
+    """Whose messages these are."""
+
+    site: str
+    device: str
+    stream: str
+
+
+class Stream:
+    """One source watched by one bundle.
+
+    Args:
+        stream_id: whose messages it sends.
+        source: gives the frames.
+        scorer: scores them.
+        decider: judges the scores; its saved state is loaded here.
+        outbox: takes the messages.
+        clock: dates frames and messages.
+        report_seconds: how often a window message is sent.
+        on_store_error: told of every write that the disk refused; the frames go on.
+    """
+
+    def __init__(
+        self,
+        stream_id: StreamId,
+        *,
+        source: Source,
+        scorer: Scorer,
+        decider: Decider,
+        outbox: Outbox,
+        clock: Clock,
+        report_seconds: float,
+        on_store_error: Callable[[StoreError], None],
+    ) -> None:
+        self._id = stream_id
+        self._source = source
+        self._scorer = scorer
+        self._decider = decider
+        self._outbox = outbox
+        self._clock = clock
+        self._report_seconds = report_seconds
+        self._on_store_error = on_store_error
+        self._log = structlog.get_logger().bind(stream=stream_id.stream, bundle=scorer.manifest.id)
+        self._bundle = BundleRef(name=scorer.manifest.name, version=scorer.manifest.version)
+        self._faults: Counter[str] = Counter()
+        self._waiting: list[AlertMessage] = []
+        """Alerts that the disk has refused so far."""
+        start = clock.now()
+        self._resume(start)
+        self._last_report = start.monotonic
+        self._frames_at_last_report = decider.frames_total
+
+    def run(self, stop: Event) -> None:
+        """Take frames until the source ends or `stop` is set, then send a last window."""
+        try:
+            for frame in self._source.frames(stop):
+                self.step(frame)
+        finally:
+            self.report(self._clock.now())
+
+    def step(self, ref: FrameRef) -> None:
+        """Take one frame all the way. One that cannot be scored is counted by its reason."""
+        try:
+            scored = self._scorer.score(ref.load())
+        except FrameError as error:
+            self._fault(ref, error.reason, error.what)
+        except Exception as error:  # a fault of ours must not end the watch
+            self._fault(ref, "internal", repr(error))
+        else:
+            now = self._clock.now()
+            decision = self._decider.update(scored.score, scored.p_value, scored.predicted, now)
+            if decision.alert is not None:
+                self._announce(decision.alert, now)
+        now = self._clock.now()
+        if now.monotonic - self._last_report >= self._report_seconds:
+            self.report(now)
+
+    def report(self, now: Instant) -> None:
+        """Send a window message, after any alert that the disk refused before."""
+        if self._flush_alerts(now):
+            self._commit(self._window_message(now), now)
+        self._last_report = now.monotonic
+        self._frames_at_last_report = self._decider.frames_total
+
+    def _announce(self, alert: Alert, now: Instant) -> None:
+        self._log.info("alert", status=alert.status.value, alert_id=alert.alert_id, summary=alert.summary)
+        if len(self._waiting) < _MOST_WAITING_ALERTS:
+            self._waiting.append(self._alert_message(alert, now))
+        self._flush_alerts(now)
+
+    def _flush_alerts(self, now: Instant) -> bool:
+        """Commit the waiting alerts in order; whether none is left."""
+        while self._waiting and self._commit(self._waiting[0], now):
+            self._waiting.pop(0)
+        return not self._waiting
+
+    def _commit(self, message: StreamMessage, now: Instant) -> bool:
+        state = StreamState(
+            bundle=self._scorer.manifest.id, decider=self._decider.save(now), faults_total=dict(self._faults)
+        )
+        try:
+            self._outbox.commit(state, message)
+        except StoreError as error:
+            self._on_store_error(error)
+            return False
+        return True
+
+    def _resume(self, now: Instant) -> None:
+        saved = self._outbox.load(self._id.stream)
+        if saved is None:
+            return
+        self._faults.update(saved.faults_total)
+        same = saved.bundle == self._scorer.manifest.id
+        # Evidence against one fingerprint says nothing about another.
+        decider = saved.decider if same else saved.decider.model_copy(update={"raising": None, "clearing": None})
+        self._decider.load(decider, now)
+        self._log.info("resumed", frames_total=self._decider.frames_total, same_bundle=same)
+
+    def _fault(self, ref: FrameRef, reason: str, what: str) -> None:
+        self._faults[reason] += 1
+        # The first of a kind is news, the thousandth is in the metrics.
+        if self._faults[reason] in (1, 10, 100) or self._faults[reason] % 1000 == 0:
+            self._log.warning("frame fault", frame=ref.name, reason=reason, what=what, total=self._faults[reason])
+
+    def _window_message(self, now: Instant) -> WindowMessage:
+        decider = self._decider
+        decider.by_time.expire(now.monotonic)
+        seconds = now.monotonic - self._last_report
+        frames = decider.frames_total - self._frames_at_last_report
+        return WindowMessage(
+            site=self._id.site,
+            device=self._id.device,
+            stream=self._id.stream,
+            instance=self._outbox.instance,
+            recorded_at=now.wall,
+            bundle=self._bundle,
+            frames_total=decider.frames_total,
+            outliers_total=decider.outliers_total,
+            faults_total=dict(self._faults),
+            alerts_total=decider.alerts_total,
+            frames_per_second=frames / seconds if seconds > 0 else 0.0,
+            windows=(decider.by_count.stats(), decider.by_time.stats()),
+            alarm=decider.alarm,
+            evidence=decider.evidence,
+        )
+
+    def _alert_message(self, alert: Alert, now: Instant) -> AlertMessage:
+        return AlertMessage(
+            site=self._id.site,
+            device=self._id.device,
+            stream=self._id.stream,
+            instance=self._outbox.instance,
+            recorded_at=now.wall,
+            bundle=self._bundle,
+            alert_id=alert.alert_id,
+            revision=alert.revision,
+            status=alert.status,
+            cause=Cause.DRIFT,
+            raised_at=alert.raised_at,
+            cleared_at=alert.cleared_at,
+            frames_total=alert.frames_total,
+            outlier_ratio=alert.outlier_ratio,
+            p0=self._decider.p0,
+            frames_per_false_alarm=self._decider.frames_per_false_alarm,
+            summary=alert.summary,
+        )
