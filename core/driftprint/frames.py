@@ -93,31 +93,17 @@ class ImageFolder(Sequence[FrameRef]):
         return FrameRef(file.relative_to(self._folder).as_posix(), file)
 
 
-class ArrayFile(Sequence[FrameRef]):
-    """The frames of an .npz file: array ``x``, [N, ...], and optionally ``group``, [N].
+class ArrayFrames(Sequence[FrameRef]):
+    """Frames in memory.
 
-    Raises:
-        DataError: where the file or its arrays are not as described.
+    Args:
+        x: [N, ...].
+        groups: see `FrameSet.groups`.
     """
 
-    def __init__(self, file: Path) -> None:
-        try:
-            with np.load(file, allow_pickle=False) as arrays:
-                names = list(arrays)
-                if "x" not in arrays:
-                    raise DataError(f"has no array 'x' (it has: {', '.join(names) or 'none'})", where=str(file))
-                self._x = arrays["x"]
-                groups = arrays.get("group")
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise DataError(f"not a readable .npz file ({error})", where=str(file)) from None
-        if self._x.ndim < 2 or not len(self._x) or self._x.dtype.kind not in "uif":
-            raise DataError(
-                f"array 'x' is {self._x.dtype} {list(self._x.shape)}, expected numbers of shape [N, ...]",
-                where=str(file),
-            )
-        if groups is not None and groups.shape != (len(self._x),):
-            raise DataError(f"array 'group' has shape {list(groups.shape)}, expected [{len(self._x)}]", where=str(file))
-        self.groups: Sequence[str] | None = None if groups is None else [str(group) for group in groups]
+    def __init__(self, x: NDArray[Any], groups: Sequence[str] | None = None) -> None:
+        self._x = x
+        self.groups = groups
 
     def __len__(self) -> int:
         return len(self._x)
@@ -143,8 +129,24 @@ def read_frames(path: Path) -> FrameSet:
     if not path.exists():
         raise DataError("no such file or folder", where=str(path))
     if path.suffix.lower() == ".npz":
-        return ArrayFile(path)
+        return _read_arrays(path)
     raise DataError("expected a folder of images or an .npz file with an array 'x'", where=str(path))
+
+
+def _read_arrays(file: Path) -> ArrayFrames:
+    """The frames of an .npz file: array ``x``, [N, ...], and optionally ``group``, [N]."""
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            if "x" not in arrays:
+                raise DataError(f"has no array 'x' (it has: {', '.join(arrays) or 'none'})", where=str(file))
+            x, groups = arrays["x"], arrays.get("group")
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"not a readable .npz file ({error})", where=str(file)) from None
+    if x.ndim < 2 or not len(x) or x.dtype.kind not in "uif":
+        raise DataError(f"array 'x' is {x.dtype} {list(x.shape)}, expected numbers of shape [N, ...]", where=str(file))
+    if groups is not None and groups.shape != (len(x),):
+        raise DataError(f"array 'group' has shape {list(groups.shape)}, expected [{len(x)}]", where=str(file))
+    return ArrayFrames(x, None if groups is None else [str(group) for group in groups])
 
 
 def decode_image(source: Path | bytes) -> NDArray[np.uint8]:

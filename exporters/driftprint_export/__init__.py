@@ -1,0 +1,1 @@
+"""From a trained model and inlier data to a bundle."""

@@ -1,0 +1,97 @@
+"""Makes the layers' scores comparable and joins them into one.
+
+Each layer's score becomes the surprise of meeting it among inliers, ``-log P(S >= s)``, learnt on inliers
+that the method was not fitted on; beyond the largest of them it grows on along the slope of the last part.
+The sum over layers is Fisher's statistic for joining p-values (Fisher, *Statistical Methods for Research
+Workers*, 1932, section 21.1). The layers are not independent, so its p-value is not read from a table but
+from the calibration set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driftprint_export.builder import GraphBuilder
+
+KNOTS = 16
+LARGEST_SCORE = 1e6
+"""Of a layer, before joining: what lies beyond, infinity too, is cut off here."""
+
+_TAIL = 0.1
+"""The share of inliers whose scores give the slope of the tail."""
+
+
+@dataclass(frozen=True)
+class Surprise:
+    """For each layer a rising, piecewise linear curve from score to surprise, as a sum of ramps.
+
+    Attributes:
+        knots: [L, J], where each ramp starts.
+        slopes: [L, J], by how much each ramp changes the curve's slope.
+    """
+
+    knots: NDArray[np.float64]
+    slopes: NDArray[np.float64]
+
+    def __call__(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The surprise of scores [N, L]: [N, L], not negative."""
+        clipped = np.clip(scores, 0, LARGEST_SCORE)
+        ramps: NDArray[np.float64] = np.maximum(clipped[:, :, None] - self.knots, 0)
+        surprises: NDArray[np.float64] = np.einsum("nlj,lj->nl", ramps, self.slopes)
+        return surprises
+
+    def emit(self, graph: GraphBuilder, scores: list[str]) -> tuple[str, str]:
+        """The same as graph nodes.
+
+        Args:
+            graph: where to add them.
+            scores: for each layer the name of a float32 [N, 1].
+
+        Returns:
+            The names of the joined score, [N], and of the layers' surprises, [N, L].
+        """
+        layers = len(self.knots)
+        joined = graph.node("Concat", *scores, axis=1) if len(scores) > 1 else scores[0]
+        limits = (graph.constant(np.float32(limit)) for limit in (0, LARGEST_SCORE))
+        clipped = graph.node("Clip", joined, *limits)
+        column = graph.node("Reshape", clipped, graph.constant(np.asarray([-1, layers, 1], np.int64)))
+        ramps = graph.node("Relu", graph.node("Sub", column, graph.constant(self.knots[None].astype(np.float32))))
+        weighted = graph.node("Mul", ramps, graph.constant(self.slopes[None].astype(np.float32)))
+        surprises = graph.reduce("ReduceSum", weighted, [2], keepdims=False)
+        return graph.reduce("ReduceSum", surprises, [1], keepdims=False), surprises
+
+
+def fit_surprise(scores: NDArray[np.float64]) -> Surprise:
+    """Learn each layer's curve.
+
+    Args:
+        scores: of inliers that the method was not fitted on, [N, L].
+    """
+    curves = [_curve(layer) for layer in np.clip(scores, 0, LARGEST_SCORE).T]
+    return Surprise(np.stack([knots for knots, _ in curves]), np.stack([slopes for _, slopes in curves]))
+
+
+def _curve(scores: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Knots and slope changes, `KNOTS` of each."""
+    n = len(scores)
+    ordered = np.sort(scores)
+    # Evenly in the surprise, so that the tail, where decisions fall, is drawn as finely as the bulk.
+    wanted = np.linspace(0, np.log(max(2.0, n * _TAIL)), KNOTS)
+    knots = np.quantile(ordered, 1 - np.exp(-wanted))
+    spread = max(float(np.ptp(ordered)), abs(float(ordered[-1])), 1e-6)
+    knots = np.maximum.accumulate(knots + np.arange(KNOTS) * spread * 1e-6)  # ties would make steps
+    surprise = -np.log((1 + n - np.searchsorted(ordered, knots, side="left")) / (n + 1))
+    surprise = np.maximum.accumulate(surprise)
+    rises = np.diff(surprise) / np.diff(knots)
+    slopes = np.concatenate([rises, [_tail_slope(ordered, spread)]])
+    return knots, np.diff(slopes, prepend=0.0)
+
+
+def _tail_slope(ordered: NDArray[np.float64], spread: float) -> float:
+    """One over the mean excess: the slope of an exponential tail."""
+    count = max(2, int(len(ordered) * _TAIL))
+    tail = ordered[-count:]
+    return 1 / max(float((tail - tail[0]).mean()), spread * 1e-3)

@@ -1,0 +1,167 @@
+"""A Gaussian a layer: how far a frame's pooled vector is from those of the inliers.
+
+The distance is Mahalanobis's from the mean of the predicted class, with one covariance for all classes
+(Lee et al., "A simple unified framework for detecting out-of-distribution samples and adversarial attacks",
+NeurIPS 2018, section 2.1); without classes from the mean of all inliers. The covariance is shrunk towards a
+multiple of the identity (Ledoit and Wolf, "A well-conditioned estimator for large-dimensional covariance
+matrices", J. Multivariate Analysis 88, 2004, theorem 3.2 and section 3.3). Of many channels the leading
+directions keep their own variance and the rest share one, as in probabilistic PCA (Tipping and Bishop,
+J. R. Statist. Soc. B 61, 1999, section 3.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driftprint_export.builder import GraphBuilder
+from driftprint_export.methods.base import Classes, Features
+
+MOST_DIRECTIONS = 256
+"""Directions with a variance of their own; more would cost the device more than they tell."""
+
+FEWEST_OF_CLASS = 8
+"""A class predicted for fewer inliers is compared with the mean of all."""
+
+SMALLEST_VARIANCE = 1e-5
+"""Of a direction, as a share of the largest: float32 tells no smaller ones."""
+
+
+@dataclass(frozen=True)
+class LayerGaussian:
+    """One layer's Gaussian.
+
+    Attributes:
+        means: [K, C], one a class; K is 1 without classes.
+        whitening: [C, D], the leading directions, each divided by its standard deviation.
+        rest: [C, D] orthonormal directions and the variance that all others share; None where D is C.
+    """
+
+    means: NDArray[np.float64]
+    whitening: NDArray[np.float64]
+    rest: tuple[NDArray[np.float64], float] | None
+
+    def score(self, features: NDArray[np.float32], classes: Classes | None) -> NDArray[np.float64]:
+        """The root mean square distance in standard deviations, about 1 for inliers: [N]."""
+        centred = features.astype(np.float64) - self.means[0 if classes is None else classes.index]
+        squared = np.square(centred @ self.whitening).sum(axis=1)
+        if self.rest is not None:
+            directions, variance = self.rest
+            residual = np.square(centred).sum(axis=1) - np.square(centred @ directions).sum(axis=1)
+            squared += np.maximum(residual, 0) / variance
+        distances: NDArray[np.float64] = np.sqrt(squared / features.shape[1])
+        return distances
+
+    def emit(self, graph: GraphBuilder, feature: str, predicted: str | None) -> str:
+        """The same as graph nodes; returns the name of a float32 [N, 1]."""
+        channels = self.means.shape[1]
+        means = graph.constant(self.means.astype(np.float32))
+        centred = graph.node("Sub", feature, means if predicted is None else graph.node("Gather", means, predicted))
+        whitened = graph.node("MatMul", centred, _scaled(graph, self.whitening, channels))
+        if self.rest is None:
+            return graph.reduce("ReduceL2", whitened, [1], keepdims=True)
+        directions, variance = self.rest
+        scale = np.sqrt(1 / (channels * variance))
+        # The lengths of the whole vector and of its part in the leading directions, both in units of `rest`.
+        whole = graph.node("Mul", centred, graph.constant(np.float32(scale)))
+        part = graph.node("MatMul", whole, graph.constant(directions.astype(np.float32)))
+        residual = graph.node("Relu", graph.node("Sub", _squared_sum(graph, whole), _squared_sum(graph, part)))
+        return graph.node("Sqrt", graph.node("Add", _squared_sum(graph, whitened), residual))
+
+
+class Gaussian:
+    """The method ``gaussian``."""
+
+    name: ClassVar[str] = "gaussian"
+
+    def fit(self, features: Features, classes: Classes | None) -> FittedGaussian:
+        """One Gaussian a layer; see `Method.fit`."""
+        return FittedGaussian([fit_layer(layer, classes) for layer in features], classes is not None)
+
+
+@dataclass(frozen=True)
+class FittedGaussian:
+    """Fitted Gaussians, one a layer; see `FittedMethod`."""
+
+    layers: Sequence[LayerGaussian]
+    class_conditional: bool
+
+    def score(self, features: Features, classes: Classes | None) -> NDArray[np.float64]:
+        """See `FittedMethod.score`."""
+        scores = [layer.score(feature, classes) for layer, feature in zip(self.layers, features, strict=True)]
+        return np.stack(scores, axis=1)
+
+    def emit(self, graph: GraphBuilder, features: Sequence[str], predicted: str | None) -> list[str]:
+        """See `FittedMethod.emit`."""
+        return [layer.emit(graph, feature, predicted) for layer, feature in zip(self.layers, features, strict=True)]
+
+
+def fit_layer(features: NDArray[np.float32], classes: Classes | None) -> LayerGaussian:
+    """Fit one layer.
+
+    Args:
+        features: [N, C].
+        classes: of N frames; None for one mean over all.
+    """
+    x = features.astype(np.float64)
+    means = class_means(x, classes)
+    centred = x - means[0 if classes is None else classes.index]
+    variances, directions = shrunk_eigen(centred)
+    channels = x.shape[1]
+    if channels <= MOST_DIRECTIONS:
+        return LayerGaussian(means, directions / np.sqrt(variances), None)
+    leading, rest = slice(0, MOST_DIRECTIONS), slice(MOST_DIRECTIONS, None)
+    return LayerGaussian(
+        means,
+        directions[:, leading] / np.sqrt(variances[leading]),
+        (directions[:, leading], float(variances[rest].mean())),
+    )
+
+
+def class_means(x: NDArray[np.float64], classes: Classes | None) -> NDArray[np.float64]:
+    """The mean of each class, [K, C]; a class predicted for few frames has the mean of all."""
+    overall: NDArray[np.float64] = x.mean(axis=0)
+    if classes is None:
+        return overall[None]
+    members = np.bincount(classes.index, minlength=classes.count)
+    sums = np.zeros((classes.count, x.shape[1]))
+    np.add.at(sums, classes.index, x)
+    means: NDArray[np.float64] = np.where(
+        (members >= FEWEST_OF_CLASS)[:, None], sums / np.maximum(members, 1)[:, None], overall
+    )
+    return means
+
+
+def shrunk_eigen(centred: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Eigenvalues, descending, and eigenvectors of the shrunk covariance of centred rows.
+
+    Args:
+        centred: [N, C].
+
+    Returns:
+        [C] and [C, C], the vectors in columns.
+    """
+    n, channels = centred.shape
+    covariance = centred.T @ centred / n
+    mean = np.trace(covariance) / channels
+    if mean <= 0:  # every inlier gives the same: whatever differs is an outlier
+        return np.full(channels, SMALLEST_VARIANCE), np.eye(channels)
+    squared_norm = float(np.square(covariance).sum())
+    distance = squared_norm / channels - mean**2
+    noise = (np.square(np.square(centred).sum(axis=1)).sum() / n - squared_norm) / (n * channels)
+    shrinkage = min(1.0, noise / distance) if distance > 0 else 1.0
+    values, vectors = np.linalg.eigh(covariance)
+    values = (1 - shrinkage) * values[::-1] + shrinkage * mean
+    return np.maximum(values, values[0] * SMALLEST_VARIANCE), vectors[:, ::-1]
+
+
+def _scaled(graph: GraphBuilder, whitening: NDArray[np.float64], channels: int) -> str:
+    return graph.constant((whitening / np.sqrt(channels)).astype(np.float32))
+
+
+def _squared_sum(graph: GraphBuilder, tensor: str) -> str:
+    return graph.reduce("ReduceSum", graph.node("Mul", tensor, tensor), [1], keepdims=True)

@@ -1,0 +1,1 @@
+"""The recipes of the reference bundles that come with the install."""

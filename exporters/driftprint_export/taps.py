@@ -1,0 +1,37 @@
+"""Adds to a graph the pooled vector of each fingerprinted layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx
+
+from driftprint_export.builder import GraphBuilder
+from driftprint_export.layers import Layer
+
+
+def add_taps(graph: GraphBuilder, layers: Sequence[Layer]) -> list[str]:
+    """Add for each layer the nodes that pool it.
+
+    Args:
+        graph: the model to add them to.
+        layers: what to pool.
+
+    Returns:
+        The names of the pooled tensors, float32 [N, C] each.
+    """
+    producers = {name: node for node in graph.model.graph.node for name in node.output}
+    return [_tap(graph, layer, producers.get(layer.tensor)) for layer in layers]
+
+
+def _tap(graph: GraphBuilder, layer: Layer, producer: onnx.NodeProto | None) -> str:
+    tensor = layer.tensor
+    if producer is not None and producer.op_type == "DequantizeLinear":
+        # A second reader of the same node would keep the runtime from fusing it into an integer kernel.
+        attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in producer.attribute}
+        tensor = graph.node("DequantizeLinear", *producer.input, **attributes)
+    # Cast first: the mean of a large map overflows float16.
+    tensor = graph.node("Cast", tensor, to=onnx.TensorProto.FLOAT)
+    if layer.pooled_axes:
+        tensor = graph.reduce("ReduceMean", tensor, layer.pooled_axes, keepdims=False)
+    return tensor if layer.batch_axis < layer.channel_axis else graph.node("Transpose", tensor, perm=[1, 0])
