@@ -1,0 +1,1 @@
+"""The server: MQTT -> fleet state -> store, acknowledgements, Prometheus and the page."""

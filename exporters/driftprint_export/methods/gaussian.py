@@ -27,8 +27,11 @@ MOST_DIRECTIONS = 256
 FEWEST_OF_CLASS = 8
 """A class predicted for fewer inliers is compared with the mean of all."""
 
-SMALLEST_VARIANCE = 1e-5
-"""Of a direction, as a share of the largest: float32 tells no smaller ones."""
+SMALLEST_SHARE = 1e-5
+"""Of a direction's variance in the largest one's: float32 tells no smaller ones."""
+
+SMALLEST_DEVIATION = 1e-4
+"""Of a direction, as a share of the vectors' own size: anything less is rounding, which differs between devices."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,8 @@ def fit_layer(features: NDArray[np.float32], classes: Classes | None) -> LayerGa
     means = class_means(x, classes)
     centred = x - means[0 if classes is None else classes.index]
     variances, directions = shrunk_eigen(centred)
+    rounding = np.square(SMALLEST_DEVIATION * np.sqrt(np.square(x).mean()))
+    variances = np.maximum(variances, max(variances[0] * SMALLEST_SHARE, rounding, 1e-30))
     channels = x.shape[1]
     if channels <= MOST_DIRECTIONS:
         return LayerGaussian(means, directions / np.sqrt(variances), None)
@@ -148,15 +153,14 @@ def shrunk_eigen(centred: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDA
     n, channels = centred.shape
     covariance = centred.T @ centred / n
     mean = np.trace(covariance) / channels
-    if mean <= 0:  # every inlier gives the same: whatever differs is an outlier
-        return np.full(channels, SMALLEST_VARIANCE), np.eye(channels)
+    if mean <= 0:  # every inlier gives the same
+        return np.zeros(channels), np.eye(channels)
     squared_norm = float(np.square(covariance).sum())
     distance = squared_norm / channels - mean**2
     noise = (np.square(np.square(centred).sum(axis=1)).sum() / n - squared_norm) / (n * channels)
     shrinkage = min(1.0, noise / distance) if distance > 0 else 1.0
     values, vectors = np.linalg.eigh(covariance)
-    values = (1 - shrinkage) * values[::-1] + shrinkage * mean
-    return np.maximum(values, values[0] * SMALLEST_VARIANCE), vectors[:, ::-1]
+    return (1 - shrinkage) * values[::-1] + shrinkage * mean, vectors[:, ::-1]
 
 
 def _scaled(graph: GraphBuilder, whitening: NDArray[np.float64], channels: int) -> str:

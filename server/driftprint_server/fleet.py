@@ -1,0 +1,115 @@
+"""All that is known of all devices."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from driftprint.errors import MessageError
+from driftprint.messages import DeviceMessage
+from driftprint_server.counts import Reason
+from driftprint_server.device import Device, apply
+
+DeviceKey = tuple[str, str]
+"""Site and device."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What the store does not know yet of one device.
+
+    Attributes:
+        before: as last saved; None for a device that the store does not have.
+        after: as it is now; None for one that has been forgotten.
+    """
+
+    before: Device | None
+    after: Device | None
+
+
+class Fleet:
+    """The devices, and which of them have changed since they were saved.
+
+    One thread changes it; any may read.
+
+    Args:
+        devices: those known from before.
+        max_devices: messages of further devices are refused.
+        forget_after_seconds: how long a device or stream may be silent until it is forgotten.
+    """
+
+    def __init__(self, devices: Iterable[Device] = (), *, max_devices: int, forget_after_seconds: float) -> None:
+        self._devices: dict[DeviceKey, Device] = {_key(device): device for device in devices}
+        self._saved: dict[DeviceKey, Device | None] = {}
+        """Of the devices that have changed: as last saved."""
+        self._max_devices = max_devices
+        self._forget_after_seconds = forget_after_seconds
+        self._version = 0
+        self._lock = threading.Lock()
+
+    @property
+    def version(self) -> int:
+        """Another number whenever something has changed."""
+        return self._version
+
+    def devices(self) -> tuple[Device, ...]:
+        """The devices as they are now, by site and name."""
+        with self._lock:
+            return tuple(self._devices[key] for key in sorted(self._devices))
+
+    def apply(self, message: DeviceMessage, received_at: float, *, retained: bool = False) -> None:
+        """Take a message in; see `driftprint_server.device.apply`.
+
+        Raises:
+            MessageError: where the message is refused; nothing has then changed.
+        """
+        key = (message.site, message.device)
+        known = self._devices.get(key)
+        if known is None and len(self._devices) >= self._max_devices:
+            raise MessageError(f"{self._max_devices} devices are known already", reason=Reason.TOO_MANY_DEVICES)
+        self._put(key, apply(known, message, received_at, retained=retained))
+
+    def forget(self, site: str, device: str) -> None:
+        """Forget a device now, as when its retained state is cleared at the broker."""
+        if (site, device) in self._devices:
+            self._put((site, device), None)
+
+    def forget_silent(self, now: float) -> None:
+        """Forget devices, and streams of devices, that have been silent for too long at Unix time `now`."""
+        end = now - self._forget_after_seconds
+        for key, device in list(self._devices.items()):
+            if (device.last_seen or device.heard_at) < end:
+                self._put(key, None)
+                continue
+            kept = {
+                name: stream
+                for name, stream in device.streams.items()
+                if any(dated.at >= end for dated in (stream.window, *stream.alerts.values()) if dated is not None)
+            }
+            if len(kept) < len(device.streams):
+                self._put(key, replace(device, streams=kept))
+
+    def unsaved(self) -> list[Change]:
+        """What has changed since it was last saved."""
+        return [Change(before, self._devices.get(key)) for key, before in self._saved.items()]
+
+    def saved(self) -> None:
+        """All of it has been saved."""
+        self._saved.clear()
+
+    def _put(self, key: DeviceKey, device: Device | None) -> None:
+        known = self._devices.get(key)
+        if device == known:
+            return
+        with self._lock:
+            self._saved.setdefault(key, known)
+            if device is None:
+                del self._devices[key]
+            else:
+                self._devices[key] = device
+            self._version += 1
+
+
+def _key(device: Device) -> DeviceKey:
+    return (device.site, device.name)

@@ -1,0 +1,179 @@
+"""The way of a message through the server: inbox -> read -> fleet -> store -> acknowledgement."""
+
+from __future__ import annotations
+
+import queue
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+
+import structlog
+
+from driftprint.clock import Clock
+from driftprint.errors import MessageError, StoreError
+from driftprint.messages import AckMessage, DeviceMessage, StreamMessage, encode
+from driftprint.topics import DeviceTopic, device_topic, parse
+from driftprint_server.counts import Counts, Reason
+from driftprint_server.fleet import Fleet
+from driftprint_server.ingest import read
+from driftprint_server.link import Received
+from driftprint_server.store import Store
+
+TICK_SECONDS = 1.0
+"""Without messages the worker looks around this often: for what is unsaved, and for who has been silent."""
+PROBE_SECONDS = 10.0
+"""A store that had nothing to save for this long is tried with an empty write."""
+
+_MOST_AT_ONCE = 1000
+_MOST_SEQS = 1000  # of an acknowledgement
+
+Publish = Callable[[str, bytes], bool]
+
+
+class Worker:
+    """Takes messages in, a batch at a time, and acknowledges them once they are stored.
+
+    A batch is whatever has arrived while the last one was being stored, so that a busy server makes few
+    large commits. Where the store refuses, nothing is acknowledged: the devices send again, and meanwhile
+    the fleet in memory is right.
+
+    Args:
+        inbox: where the link puts what it hears.
+        fleet: takes in what is read.
+        store: keeps what the fleet has learnt.
+        publish: sends an acknowledgement; False where it cannot be sent.
+        counts: counts everything.
+        clock: tells how long devices have been silent.
+    """
+
+    def __init__(
+        self,
+        inbox: queue.Queue[Received],
+        *,
+        fleet: Fleet,
+        store: Store,
+        publish: Publish,
+        counts: Counts,
+        clock: Clock,
+    ) -> None:
+        self._inbox = inbox
+        self._fleet = fleet
+        self._store = store
+        self._publish = publish
+        self._counts = counts
+        self._clock = clock
+        self._log = structlog.get_logger()
+        self._saved_at = clock.now().monotonic
+        self._store_problem: str | None = None
+
+    @property
+    def store_problem(self) -> str | None:
+        """Why the last write failed; None where it did not."""
+        return self._store_problem
+
+    def run(self, stopping: Callable[[], bool]) -> None:
+        """Work until `stopping` and the inbox is empty."""
+        while True:
+            batch = self._next_batch()
+            self.step(batch)
+            if not batch and stopping():
+                return
+
+    def step(self, batch: Sequence[Received]) -> None:
+        """Take a batch in, save, acknowledge."""
+        acks = _Acks()
+        for received in batch:
+            self._take(received, acks)
+        now = self._clock.now()
+        self._fleet.forget_silent(now.wall)
+        if self._save(now.monotonic, wanted=bool(acks)):
+            for topic, ack in acks.messages():
+                if self._publish(topic, encode(ack)):
+                    self._counts.acked(len(ack.seqs))
+
+    def _next_batch(self) -> list[Received]:
+        batch: list[Received] = []
+        try:
+            batch.append(self._inbox.get(timeout=TICK_SECONDS))
+            while len(batch) < _MOST_AT_ONCE:
+                batch.append(self._inbox.get_nowait())
+        except queue.Empty:
+            pass
+        return batch
+
+    def _take(self, received: Received, acks: _Acks) -> None:
+        try:
+            if not received.payload and self._forget(received.topic):
+                return
+            kind, message = read(received.topic, received.payload)
+            try:
+                self._fleet.apply(message, received.received_at, retained=received.retained)
+            except MessageError as error:
+                if error.reason != Reason.SUPERSEDED_INSTANCE:
+                    raise
+                self._reject(Reason.SUPERSEDED_INSTANCE, received.topic, error.what)
+            else:
+                self._counts.message(kind)
+            acks.add(message)
+        except MessageError as error:
+            self._reject(Reason(error.reason), received.topic, error.what)
+        except Exception as error:  # no message may end the daemon
+            self._reject(Reason.INTERNAL, received.topic, repr(error))
+
+    def _forget(self, topic: str) -> bool:
+        """An empty retained state is how a broker is told to drop it: its device is gone for good."""
+        address = parse(topic)
+        if address.kind is not DeviceTopic.STATE:
+            return False
+        self._fleet.forget(address.site, address.device)
+        return True
+
+    def _save(self, now: float, *, wanted: bool) -> bool:
+        """Save what is unsaved; whether all of it now is. `wanted` asks for proof even where nothing is."""
+        changes = self._fleet.unsaved()
+        idle = now - self._saved_at < PROBE_SECONDS and self._store_problem is None
+        if not changes and idle and not wanted:
+            return True
+        try:
+            self._store.save(changes)
+        except StoreError as error:
+            self._store_problem = str(error)
+            if _is_news(self._counts.store_error()):
+                self._log.error("store error", what=str(error), total=self._counts.store_errors)
+            return False
+        self._fleet.saved()
+        self._saved_at = now
+        if self._store_problem is not None:
+            self._log.info("the store works again")
+        self._store_problem = None
+        return True
+
+    def _reject(self, reason: Reason, topic: str, what: str) -> None:
+        # The first of a kind is news, the thousandth is in the metrics.
+        if _is_news(total := self._counts.reject(reason)):
+            self._log.warning("message rejected", reason=reason.value, topic=topic[:300], what=what, total=total)
+
+
+class _Acks:
+    """Which messages to acknowledge, by device and instance."""
+
+    def __init__(self) -> None:
+        self._seqs: defaultdict[tuple[str, str, str], list[int]] = defaultdict(list)
+
+    def __bool__(self) -> bool:
+        return bool(self._seqs)
+
+    def add(self, message: DeviceMessage) -> None:
+        """Those of streams are waited for in an outbox; the others are not."""
+        if isinstance(message, StreamMessage):
+            self._seqs[message.site, message.device, message.instance].append(message.seq)
+
+    def messages(self) -> Iterator[tuple[str, AckMessage]]:
+        """The acknowledgements with their topics."""
+        for (site, device, instance), seqs in self._seqs.items():
+            for start in range(0, len(seqs), _MOST_SEQS):
+                ack = AckMessage(instance=instance, seqs=tuple(seqs[start : start + _MOST_SEQS]))
+                yield device_topic(site, device, DeviceTopic.ACK), ack
+
+
+def _is_news(total: int) -> bool:
+    return total in (1, 10, 100) or total % 1000 == 0

@@ -1,0 +1,217 @@
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from driftprint.errors import MessageError
+from driftprint.messages import AlertStatus, DeviceMessage, DeviceStatus
+from driftprint_server.counts import Reason
+from driftprint_server.device import MOST_AGE_SECONDS, MOST_ALERTS, MOST_STREAMS, Device, Liveness, apply, raised_at
+from driftprint_server.fleet import Fleet
+from tests.server.messages import NEW, OLD, alert, health, state, window
+
+NOW = 1_000_000.0
+
+
+def after(messages: Sequence[tuple[DeviceMessage, float]], device: Device | None = None) -> Device:
+    for message, at in messages:
+        device = apply(device, message, at)
+    assert device is not None
+    return device
+
+
+def liveness(device: Device, now: float) -> Liveness:
+    return device.liveness(now, stale_after_seconds=60)
+
+
+@st.composite
+def histories(draw: st.DrawFn, instance: str = OLD) -> list[tuple[DeviceMessage, float]]:
+    """What a device says, each with its arrival."""
+    made: list[DeviceMessage] = []
+    for seq in range(1, draw(st.integers(2, 12))):
+        stream = draw(st.sampled_from(["belt", "chute"]))
+        number = 1 + seq // 4
+        made.append(
+            draw(
+                st.sampled_from(
+                    [
+                        window(seq, stream=stream, instance=instance, alarm=seq % 2 == 0),
+                        alert(seq, number=number, revision=seq, stream=stream, instance=instance),
+                        alert(seq, number=number, revision=seq, instance=instance, status=AlertStatus.CLEARED),
+                        health(uptime_seconds=float(seq), instance=instance),
+                        state(instance=instance),
+                        state(DeviceStatus.OFFLINE, instance=instance),
+                    ]
+                )
+            )
+        )
+    return [(message, NOW + 10 * i) for i, message in enumerate(made)]
+
+
+@given(data=st.data(), history=histories())
+def test_duplicates_and_reordering_leave_the_same_state(
+    data: st.DataObject, history: list[tuple[DeviceMessage, float]]
+) -> None:
+    extra = data.draw(st.lists(st.sampled_from(history), max_size=10))
+    shuffled = data.draw(st.permutations([*history, *extra]))
+    # Who is first decides only when the device was first heard of.
+    assert replace(after(shuffled), heard_at=NOW) == replace(after(history), heard_at=NOW)
+
+
+@given(data=st.data(), first=histories(OLD), second=histories(NEW))
+def test_a_replay_changes_nothing_once_a_device_has_a_new_instance(
+    data: st.DataObject, first: list[tuple[DeviceMessage, float]], second: list[tuple[DeviceMessage, float]]
+) -> None:
+    device = after([*first, *second])
+    streams = [entry for entry in first + second if hasattr(entry[0], "seq")]
+    replayed = device
+    for message, at in data.draw(st.lists(st.sampled_from(streams or first), max_size=10)):
+        try:
+            replayed = apply(replayed, message, at)
+        except MessageError as error:
+            assert error.reason == Reason.SUPERSEDED_INSTANCE  # noqa: PT017
+            assert message.instance == OLD
+    assert replayed == device
+
+
+def test_a_later_window_replaces_an_earlier_one_and_not_the_other_way() -> None:
+    for order in ([1, 2], [2, 1]):
+        device = after([(window(seq), NOW + seq) for seq in order])
+        latest = device.streams["belt"].window
+        assert latest is not None
+        assert latest.message.seq == 2
+
+
+def test_an_event_is_dated_by_its_age_and_not_by_the_devices_clock() -> None:
+    device = after([(window(1, recorded_at=4e9, age_seconds=100.0), NOW)])
+    assert device.streams["belt"].window is not None
+    assert device.streams["belt"].window.at == NOW - 100
+    assert device.last_seen == NOW
+
+
+def test_an_absurd_age_is_clamped() -> None:
+    device = after([(window(1, age_seconds=1e300), NOW)])
+    assert device.streams["belt"].window is not None
+    assert device.streams["belt"].window.at == NOW - MOST_AGE_SECONDS
+
+
+def test_a_message_sent_again_keeps_its_date() -> None:
+    first = (window(1, age_seconds=0.0), NOW)
+    again = (window(1, age_seconds=30.0), NOW + 30.5)
+    for order in ([first, again], [again, first]):
+        stream = after(order).streams["belt"]
+        assert stream.window is not None
+        assert stream.window.at == NOW
+
+
+def test_the_raising_of_an_alert_is_dated_by_a_difference_of_the_devices_clock() -> None:
+    device = after([(alert(1, recorded_at=500.0, raised_at=440.0, age_seconds=5.0), NOW)])
+    (known,) = device.streams["belt"].alerts.values()
+    assert raised_at(known) == NOW - 65
+
+
+def test_an_alert_is_its_highest_revision() -> None:
+    raised = (alert(1, revision=0), NOW)
+    cleared = (alert(5, revision=1, status=AlertStatus.CLEARED), NOW + 9)
+    for order in ([raised, cleared], [cleared, raised]):
+        device = after(order)
+        (known,) = device.streams["belt"].alerts.values()
+        assert known.message.status is AlertStatus.CLEARED
+        assert not device.alarm("belt")
+
+
+def test_an_alert_sets_the_alarm_before_its_window_does() -> None:
+    device = after([(window(1, alarm=False), NOW), (alert(2), NOW)])
+    assert device.alarm("belt")
+    assert not after([(window(3, alarm=False), NOW)], device).alarm("belt")
+
+
+def test_the_oldest_alerts_go_where_there_are_too_many() -> None:
+    device = after([(alert(n, number=n), NOW + n) for n in range(1, MOST_ALERTS + 4)])
+    numbers = sorted(int(alert_id, 16) for alert_id in device.streams["belt"].alerts)
+    assert numbers == list(range(4, MOST_ALERTS + 4))
+
+
+def test_a_new_instance_supersedes_the_old_one() -> None:
+    device = after([(window(900), NOW), (health(), NOW), (window(1, instance=NEW), NOW + 1)])
+    assert device.instance == NEW
+    assert device.superseded == (OLD,)
+    assert device.health is None
+    assert device.streams["belt"].window is not None
+    assert device.streams["belt"].window.message.seq == 1
+    for late in (window(901), health(), state(DeviceStatus.OFFLINE)):
+        with pytest.raises(MessageError) as raised:
+            apply(device, late, NOW + 2)
+        assert raised.value.reason == Reason.SUPERSEDED_INSTANCE
+
+
+def test_a_late_alert_of_a_superseded_instance_is_kept_but_no_alarm() -> None:
+    device = after([(window(9), NOW), (window(1, instance=NEW), NOW + 1), (alert(10), NOW + 2)])
+    assert list(device.streams["belt"].alerts) == [f"{1:032x}"]
+    assert not device.alarm("belt")
+    assert device.last_seen == NOW + 1
+
+
+def test_a_device_is_online_then_stale_then_back() -> None:
+    device = after([(state(), NOW), (health(), NOW)])
+    assert liveness(device, NOW + 60) is Liveness.ONLINE
+    assert liveness(device, NOW + 61) is Liveness.STALE
+    assert liveness(after([(health(), NOW + 99)], device), NOW + 100) is Liveness.ONLINE
+
+
+def test_a_last_will_takes_a_device_offline_until_it_speaks_again() -> None:
+    device = after([(health(), NOW), (state(DeviceStatus.OFFLINE), NOW + 1)])
+    assert liveness(device, NOW + 1) is Liveness.OFFLINE
+    assert device.last_seen == NOW
+    assert liveness(after([(window(1), NOW + 2)], device), NOW + 2) is Liveness.ONLINE
+
+
+def test_a_retained_state_is_no_sign_of_life() -> None:
+    device = apply(None, state(), NOW, retained=True)
+    assert device.last_seen is None
+    assert liveness(device, NOW) is Liveness.STALE
+    gone = apply(None, state(DeviceStatus.OFFLINE), NOW, retained=True)
+    assert liveness(gone, NOW) is Liveness.OFFLINE
+
+
+def test_a_device_has_a_limited_number_of_streams() -> None:
+    device = after([(window(1, stream=f"s{n}"), NOW) for n in range(MOST_STREAMS)])
+    with pytest.raises(MessageError) as raised:
+        apply(device, window(1, stream="one-more"), NOW)
+    assert raised.value.reason == Reason.TOO_MANY_STREAMS
+    after([(window(2, stream="s1"), NOW)], device)
+
+
+def test_a_fleet_has_a_limited_number_of_devices() -> None:
+    fleet = Fleet(max_devices=1, forget_after_seconds=100)
+    fleet.apply(window(), NOW)
+    with pytest.raises(MessageError) as raised:
+        fleet.apply(window(device="pi-2"), NOW)
+    assert raised.value.reason == Reason.TOO_MANY_DEVICES
+    fleet.apply(window(2), NOW)
+    assert [device.name for device in fleet.devices()] == ["pi-1"]
+
+
+def test_silent_devices_and_streams_are_forgotten() -> None:
+    fleet = Fleet(max_devices=10, forget_after_seconds=100)
+    fleet.apply(window(device="gone"), NOW)
+    fleet.apply(window(stream="gone"), NOW)
+    fleet.apply(window(stream="belt"), NOW + 50)
+    fleet.apply(state(DeviceStatus.OFFLINE, device="never-seen"), NOW, retained=True)
+    fleet.forget_silent(NOW + 100)
+    assert len(fleet.devices()) == 3
+    fleet.forget_silent(NOW + 101)
+    (device,) = fleet.devices()
+    assert list(device.streams) == ["belt"]
+
+
+def test_the_version_changes_only_with_the_fleet() -> None:
+    fleet = Fleet(max_devices=10, forget_after_seconds=100)
+    fleet.apply(window(), NOW)
+    before = fleet.version
+    fleet.apply(window(), NOW)
+    assert fleet.version == before
+    fleet.apply(window(2), NOW)
+    assert fleet.version != before
