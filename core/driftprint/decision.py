@@ -233,7 +233,10 @@ class Decider:
     def _revision(self, status: AlertStatus, now: Instant, *, alert_id: str, revision: int, raised_at: float) -> Alert:
         ratio, frames = self.by_count.outlier_ratio, len(self.by_count)
         if status is AlertStatus.CLEARED:
-            summary = f"Back to normal: {ratio:.0%} of the last {frames} frames are outliers."
+            summary = (
+                f"Back to normal: the latest frames look like the training data again "
+                f"({ratio:.0%} of the last {frames} were outliers)."
+            )
         else:
             summary = (
                 f"The model sees data it was not trained for: {ratio:.0%} of the last {frames} frames are outliers, "

@@ -1,0 +1,53 @@
+# The chores of this repository. `make` lists them.
+# Everything lands in .venv, with the versions of requirements.lock.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# torch only exports models; its CPU build is enough, and far smaller than the default of Linux.
+TORCH ?= torch==2.13.0
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check services bench lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+demo: .venv/.demo ## show it at work on this machine (ARGS=--once ends by itself)
+	$(BIN)/driftprint demo $(ARGS)
+
+test: .venv/.dev services ## run all tests (ARGS=tests/core runs a part)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/.dev ## lint, formatting, types, and which part may import which
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+services: ## the servers that tests start: mosquitto, Prometheus, Chromium
+	@tests/install-services
+
+bench: .venv/.dev ## measure what the README quotes
+	$(BIN)/python -m bench.overhead
+
+lock: ## pin the latest versions that pyproject.toml allows (needs uv)
+	echo '$(TORCH)' | uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 --constraint - \
+		--upgrade --no-annotate --no-emit-index-url --custom-compile-command 'make lock' --output-file requirements.lock
+
+clean: ## remove the virtual environment and caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is older than 3.11; name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv || { echo "on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+
+.venv/.demo: .venv/bin/python pyproject.toml requirements.lock
+	$(PIP) install --quiet --constraint requirements.lock --editable '.[demo]'
+	@touch $@
+
+.venv/.dev: .venv/bin/python pyproject.toml requirements.lock
+	$(PIP) install --quiet '$(TORCH)'
+	$(PIP) install --quiet --constraint requirements.lock --editable '.[dev]'
+	@touch $@ .venv/.demo
