@@ -14,7 +14,7 @@ PREFIX = "driftprint"
 
 # From these versions of the default operator set on, axes are an input and no longer an attribute
 # (github.com/onnx/onnx/blob/main/docs/Changelog.md).
-_AXES_AS_INPUT = {"ReduceSum": 13, "ReduceMean": 18, "ReduceL2": 18, "ReduceMin": 18, "ReduceMax": 18}
+_AXES_AS_INPUT = {"ReduceSum": 13, "ReduceMean": 18, "ReduceL2": 18, "ReduceSumSquare": 18}
 
 
 class GraphBuilder:
@@ -51,8 +51,14 @@ class GraphBuilder:
 
     def output(self, tensor: str, name: str, shape: Sequence[int | str]) -> None:
         """Make a float32 tensor an output of the graph, under `name`."""
-        self._graph.node.append(helper.make_node("Identity", [tensor], [name], name=f"{PREFIX}/{name}"))
+        self._rename(tensor, name)
         self._graph.output.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, list(shape)))
+
+    def _rename(self, tensor: str, name: str) -> None:
+        """Rename a tensor that was added here."""
+        for node in self._graph.node:
+            for names in (node.input, node.output):
+                names[:] = [name if old == tensor else old for old in names]
 
     def _name(self, kind: str) -> str:
         self._count += 1

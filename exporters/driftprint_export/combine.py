@@ -53,14 +53,19 @@ class Surprise:
         Returns:
             The names of the joined score, [N], and of the layers' surprises, [N, L].
         """
-        layers = len(self.knots)
-        joined = graph.node("Concat", *scores, axis=1) if len(scores) > 1 else scores[0]
-        limits = (graph.constant(np.float32(limit)) for limit in (0, LARGEST_SCORE))
-        clipped = graph.node("Clip", joined, *limits)
-        column = graph.node("Reshape", clipped, graph.constant(np.asarray([-1, layers, 1], np.int64)))
-        ramps = graph.node("Relu", graph.node("Sub", column, graph.constant(self.knots[None].astype(np.float32))))
-        weighted = graph.node("Mul", ramps, graph.constant(self.slopes[None].astype(np.float32)))
-        surprises = graph.reduce("ReduceSum", weighted, [2], keepdims=False)
+        layers, ramps = self.knots.shape
+        # All ramps of all layers side by side, [N, L * J]: a product with noughts and ones sets them out, a
+        # product with the slopes sums them up again. Runtimes do that in two kernels.
+        spread = np.kron(np.eye(layers), np.ones((1, ramps)))
+        slopes = np.kron(np.eye(layers), np.ones((ramps, 1))) * self.slopes.reshape(-1, 1)
+        joined = graph.node("Concat", *scores, axis=1) if layers > 1 else scores[0]
+        clipped = graph.node("Clip", joined, *(graph.constant(np.float32(limit)) for limit in (0, LARGEST_SCORE)))
+        starts = [graph.constant(array.astype(np.float32)) for array in (spread, -self.knots.reshape(-1))]
+        surprises = graph.node(
+            "MatMul",
+            graph.node("Relu", graph.node("Gemm", clipped, *starts)),
+            graph.constant(slopes.astype(np.float32)),
+        )
         return graph.reduce("ReduceSum", surprises, [1], keepdims=False), surprises
 
 

@@ -58,12 +58,14 @@ class Layer:
         shape: the shape it was seen to have for one frame.
         channel_axis: the axis that stays.
         batch_axis: the axis that counts frames.
+        dtype: its numpy dtype.
     """
 
     tensor: str
     shape: tuple[int, ...]
     channel_axis: int
     batch_axis: int
+    dtype: np.dtype[Any]
 
     @property
     def channels(self) -> int:
@@ -167,7 +169,7 @@ def _poolable(source: SourceModel, flow: Dataflow, seen: dict[str, NDArray[Any]]
     for name in flow.tensors:
         if name not in channels or name not in batches or channels[name] == batches[name]:
             continue
-        layer = Layer(name, shapes[name], channels[name], batches[name])
+        layer = Layer(name, shapes[name], channels[name], batches[name], seen[name].dtype)
         finite = seen[name].dtype.kind == "f" and np.isfinite(seen[name]).all()
         if finite and 2 <= layer.channels <= MOST_CHANNELS and layer.resolution.count(0) == 0:
             layers.append(layer)

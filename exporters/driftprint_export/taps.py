@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import onnx
 
 from driftprint_export.builder import GraphBuilder
@@ -30,8 +31,17 @@ def _tap(graph: GraphBuilder, layer: Layer, producer: onnx.NodeProto | None) -> 
         # A second reader of the same node would keep the runtime from fusing it into an integer kernel.
         attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in producer.attribute}
         tensor = graph.node("DequantizeLinear", *producer.input, **attributes)
-    # Cast first: the mean of a large map overflows float16.
-    tensor = graph.node("Cast", tensor, to=onnx.TensorProto.FLOAT)
+    if layer.dtype != np.float32:  # cast first: the mean of a large map overflows float16
+        tensor = graph.node("Cast", tensor, to=onnx.TensorProto.FLOAT)
+    if _is_map(layer):
+        # Runtimes keep maps in blocks of channels, and know this pooling there; a ReduceMean makes them
+        # put the whole map back in order first.
+        return graph.node("Flatten", graph.node("GlobalAveragePool", tensor), axis=1)
     if layer.pooled_axes:
         tensor = graph.reduce("ReduceMean", tensor, layer.pooled_axes, keepdims=False)
     return tensor if layer.batch_axis < layer.channel_axis else graph.node("Transpose", tensor, perm=[1, 0])
+
+
+def _is_map(layer: Layer) -> bool:
+    """Whether the tensor is [N, C, H, W], or has one or three such axes."""
+    return (layer.batch_axis, layer.channel_axis) == (0, 1) and bool(layer.pooled_axes)

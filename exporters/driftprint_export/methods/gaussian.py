@@ -40,40 +40,51 @@ class LayerGaussian:
 
     Attributes:
         means: [K, C], one a class; K is 1 without classes.
-        whitening: [C, D], the leading directions, each divided by its standard deviation.
-        rest: [C, D] orthonormal directions and the variance that all others share; None where D is C.
+        directions: [C, D], orthonormal columns.
+        variances: [D], of these directions.
+        rest: the variance that all other directions share; None where D is C.
     """
 
     means: NDArray[np.float64]
-    whitening: NDArray[np.float64]
-    rest: tuple[NDArray[np.float64], float] | None
+    directions: NDArray[np.float64]
+    variances: NDArray[np.float64]
+    rest: float | None
 
     def score(self, features: NDArray[np.float32], classes: Classes | None) -> NDArray[np.float64]:
         """The root mean square distance in standard deviations, about 1 for inliers: [N]."""
         centred = features.astype(np.float64) - self.means[0 if classes is None else classes.index]
-        squared = np.square(centred @ self.whitening).sum(axis=1)
+        part = centred @ self.directions
+        distances = (np.square(part) / self.variances).sum(axis=1)
         if self.rest is not None:
-            directions, variance = self.rest
-            residual = np.square(centred).sum(axis=1) - np.square(centred @ directions).sum(axis=1)
-            squared += np.maximum(residual, 0) / variance
-        distances: NDArray[np.float64] = np.sqrt(squared / features.shape[1])
-        return distances
+            distances += np.square(centred - part @ self.directions.T).sum(axis=1) / self.rest
+        root: NDArray[np.float64] = np.sqrt(distances / features.shape[1])
+        return root
 
     def emit(self, graph: GraphBuilder, feature: str, predicted: str | None) -> str:
         """The same as graph nodes; returns the name of a float32 [N, 1]."""
         channels = self.means.shape[1]
         means = graph.constant(self.means.astype(np.float32))
         centred = graph.node("Sub", feature, means if predicted is None else graph.node("Gather", means, predicted))
-        whitened = graph.node("MatMul", centred, _scaled(graph, self.whitening, channels))
         if self.rest is None:
+            whitening = self.directions / np.sqrt(channels * self.variances)
+            whitened = graph.node("MatMul", centred, graph.constant(whitening.astype(np.float32)))
             return graph.reduce("ReduceL2", whitened, [1], keepdims=True)
-        directions, variance = self.rest
-        scale = np.sqrt(1 / (channels * variance))
-        # The lengths of the whole vector and of its part in the leading directions, both in units of `rest`.
+        # In units of `rest`: the vector, its part in the leading directions, and what that leaves. The last
+        # as a vector, not as a difference of lengths, in which float32 would leave rounding alone.
+        scale = np.sqrt(1 / (channels * self.rest))
         whole = graph.node("Mul", centred, graph.constant(np.float32(scale)))
-        part = graph.node("MatMul", whole, graph.constant(directions.astype(np.float32)))
-        residual = graph.node("Relu", graph.node("Sub", _squared_sum(graph, whole), _squared_sum(graph, part)))
-        return graph.node("Sqrt", graph.node("Add", _squared_sum(graph, whitened), residual))
+        directions = graph.constant(self.directions.astype(np.float32))
+        part = graph.node("MatMul", whole, directions)
+        left = graph.node("Gemm", part, directions, whole, alpha=-1.0, transB=1)
+        weights = graph.constant(np.sqrt(self.rest / self.variances).astype(np.float32))
+        return graph.node(
+            "Sqrt",
+            graph.node(
+                "Add",
+                graph.reduce("ReduceSumSquare", graph.node("Mul", part, weights), [1], keepdims=True),
+                graph.reduce("ReduceSumSquare", left, [1], keepdims=True),
+            ),
+        )
 
 
 class Gaussian:
@@ -116,15 +127,10 @@ def fit_layer(features: NDArray[np.float32], classes: Classes | None) -> LayerGa
     variances, directions = shrunk_eigen(centred)
     rounding = np.square(SMALLEST_DEVIATION * np.sqrt(np.square(x).mean()))
     variances = np.maximum(variances, max(variances[0] * SMALLEST_SHARE, rounding, 1e-30))
-    channels = x.shape[1]
-    if channels <= MOST_DIRECTIONS:
-        return LayerGaussian(means, directions / np.sqrt(variances), None)
+    if x.shape[1] <= MOST_DIRECTIONS:
+        return LayerGaussian(means, directions, variances, None)
     leading, rest = slice(0, MOST_DIRECTIONS), slice(MOST_DIRECTIONS, None)
-    return LayerGaussian(
-        means,
-        directions[:, leading] / np.sqrt(variances[leading]),
-        (directions[:, leading], float(variances[rest].mean())),
-    )
+    return LayerGaussian(means, directions[:, leading], variances[leading], float(variances[rest].mean()))
 
 
 def class_means(x: NDArray[np.float64], classes: Classes | None) -> NDArray[np.float64]:
@@ -161,11 +167,3 @@ def shrunk_eigen(centred: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDA
     shrinkage = min(1.0, noise / distance) if distance > 0 else 1.0
     values, vectors = np.linalg.eigh(covariance)
     return (1 - shrinkage) * values[::-1] + shrinkage * mean, vectors[:, ::-1]
-
-
-def _scaled(graph: GraphBuilder, whitening: NDArray[np.float64], channels: int) -> str:
-    return graph.constant((whitening / np.sqrt(channels)).astype(np.float32))
-
-
-def _squared_sum(graph: GraphBuilder, tensor: str) -> str:
-    return graph.reduce("ReduceSum", graph.node("Mul", tensor, tensor), [1], keepdims=True)

@@ -1,0 +1,1 @@
+"""What watching a model costs: inference with the fingerprint against without, and the agent's loop around it."""
