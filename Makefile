@@ -23,6 +23,7 @@ check: .venv/.dev ## lint, formatting, types, and which part may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy tests bench
 	$(BIN)/lint-imports
 
 services: ## the servers that tests start: mosquitto, Prometheus, Chromium

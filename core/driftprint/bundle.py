@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from driftprint.archives import DAMAGED, check_array, checked_member
 from driftprint.errors import BundleError
 from driftprint.manifest import FileEntry, Manifest
 from driftprint.onnx_wire import has_external_data
@@ -164,9 +165,10 @@ def _read(path: Path, name: str, limits: Limits) -> bytes:
         if path.is_dir():
             return _read_limited(path / name, most)
         with zipfile.ZipFile(path) as archive:
-            if archive.getinfo(name).file_size > most:
+            info = checked_member(archive, name)
+            if info.file_size > most:
                 raise BundleError(f"larger than {most} bytes", where=f"{path}/{name}")
-            with archive.open(name) as file:
+            with archive.open(info) as file:
                 data = file.read(most + 1)
     except KeyError:
         raise BundleError(f"has no {name}", where=str(path)) from None
@@ -175,7 +177,7 @@ def _read(path: Path, name: str, limits: Limits) -> bytes:
         raise BundleError(what, where=str(path), fix="`driftprint bundle list` shows those installed") from None
     except zipfile.BadZipFile:
         raise BundleError("neither a folder nor a zip file", where=str(path)) from None
-    except (OSError, NotImplementedError, RuntimeError, ValueError, EOFError) as error:
+    except DAMAGED as error:
         raise BundleError(f"cannot be read ({error})", where=f"{path}/{name}") from None
     if len(data) > most:
         raise BundleError(f"larger than {most} bytes", where=f"{path}/{name}")
@@ -220,6 +222,8 @@ def _parse_golden(data: bytes, most: int, *, where: str) -> Golden:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if sum(info.file_size for info in archive.infolist()) > most:
                 raise BundleError(f"unpacks to more than {most} bytes", where=where)
+            for name in archive.namelist():
+                check_array(archive, name.removesuffix(".npy"))
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             golden = Golden(
                 frames=tuple(arrays[name] for name in sorted(arrays) if name.startswith("frame_")),
@@ -227,8 +231,11 @@ def _parse_golden(data: bytes, most: int, *, where: str) -> Golden:
                 layers=arrays["layers"],
                 outputs={name[len("output_") :]: arrays[name] for name in arrays if name.startswith("output_")},
             )
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    except (KeyError, *DAMAGED) as error:
         raise BundleError(f"not valid golden frames ({error})", where=where) from None
+    arrays_of_numbers = (*golden.frames, golden.scores, golden.layers, *golden.outputs.values())
+    if any(array.dtype.kind not in "uif" for array in arrays_of_numbers):
+        raise BundleError("golden frames and their scores must be numbers", where=where)
     shapes = [golden.scores.shape, golden.layers.shape[:1], *(values.shape[:1] for values in golden.outputs.values())]
     if not golden.frames or any(shape != (len(golden.frames),) for shape in shapes):
         raise BundleError("golden frames and their scores differ in number", where=where)

@@ -19,8 +19,11 @@ from driftprint.stats.windows import SlidingWindow
 RAISE_RATES = (0.1, 0.15, 0.25, 0.4, 0.65, 0.95)
 """Outlier ratios that the detector watches for; those at or under p0 are left out."""
 
-CLEAR_MARGIN = 3.0
-"""An alert clears on evidence that the outlier ratio is under this many times p0."""
+CLEAR_MARGIN = 1.5
+"""An alert clears on evidence that the outlier ratio is under this many times p0.
+
+Nearer to 1 it clears more slowly; further away a mild lasting shift raises and clears in turns.
+"""
 
 FRAMES_PER_FALSE_CLEAR = 1_000
 """While the outlier ratio stays above that, an alert clears after this many frames or more on average."""

@@ -12,14 +12,25 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image
 
+from driftprint.archives import DAMAGED, check_array
 from driftprint.errors import DataError, FrameError
 from driftprint.preprocess import Frame
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
 MAX_PIXELS = 100_000_000
 """Larger images are refused before they are decoded."""
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By EXIF orientation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +147,15 @@ def read_frames(path: Path) -> FrameSet:
 def _read_arrays(file: Path) -> ArrayFrames:
     """The frames of an .npz file: array ``x``, [N, ...], and optionally ``group``, [N]."""
     try:
+        with zipfile.ZipFile(file) as archive:
+            for name in ("x", "group"):
+                if f"{name}.npy" in archive.namelist():
+                    check_array(archive, name)
         with np.load(file, allow_pickle=False) as arrays:
             if "x" not in arrays:
                 raise DataError(f"has no array 'x' (it has: {', '.join(arrays) or 'none'})", where=str(file))
             x, groups = arrays["x"], arrays.get("group")
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise DataError(f"not a readable .npz file ({error})", where=str(file)) from None
     if x.ndim < 2 or not len(x) or x.dtype.kind not in "uif":
         raise DataError(f"array 'x' is {x.dtype} {list(x.shape)}, expected numbers of shape [N, ...]", where=str(file))
@@ -170,19 +185,21 @@ def decode_image(source: Path | bytes) -> NDArray[np.uint8]:
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise FrameError(f"more than {MAX_PIXELS} pixels", reason="too_large", where=where)
-                return _pixels(ImageOps.exif_transpose(image))
-    except (
-        UnidentifiedImageError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        IndexError,
-        Image.DecompressionBombError,
-    ) as error:
+                return _pixels(_upright(image))
+    except FrameError:
+        raise
+    except Image.DecompressionBombError:
+        raise FrameError(f"more than {MAX_PIXELS} pixels", reason="too_large", where=where) from None
+    except Exception as error:  # Pillow's decoders raise whatever damaged data leads them into
+        if isinstance(error, OSError) and error.errno is not None:
+            raise FrameError(f"cannot be read ({error})", reason="unreadable", where=where) from None
         raise FrameError(f"not an image that can be decoded ({error})", reason="undecodable", where=where) from None
-    except OSError as error:  # Pillow reports truncated data so too, then without an error number
-        reason = "undecodable" if error.errno is None else "unreadable"
-        raise FrameError(f"cannot be read ({error})", reason=reason, where=where) from None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    # Not Pillow's exif_transpose: that writes the EXIF data anew, which fails on what some cameras put in there.
+    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return image if turn is None else image.transpose(turn)
 
 
 def _pixels(image: Image.Image) -> NDArray[np.uint8]:

@@ -123,9 +123,13 @@ class TensorPreprocessor:
             )
         if not np.can_cast(frame.dtype, self._spec.dtype, casting="same_kind"):
             raise FrameError(f"a tensor of {frame.dtype}, expected {self._spec.dtype}", reason="dtype")
-        if np.issubdtype(frame.dtype, np.floating) and not np.isfinite(frame).all():
-            raise FrameError("a tensor with NaN or infinity", reason="not_finite")
-        return np.ascontiguousarray(frame, dtype=self._spec.dtype)[None]
+        with np.errstate(over="ignore"):
+            tensor = np.ascontiguousarray(frame, dtype=self._spec.dtype)
+        if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+            raise FrameError(f"a tensor with NaN, infinity or numbers beyond {tensor.dtype}", reason="not_finite")
+        if tensor.dtype.kind in "ui" and not np.array_equal(tensor, frame):
+            raise FrameError(f"a tensor of {frame.dtype} with numbers beyond {tensor.dtype}", reason="dtype")
+        return tensor[None]
 
 
 def checked_image(frame: Frame) -> NDArray[np.uint8]:

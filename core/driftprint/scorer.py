@@ -64,6 +64,7 @@ class Scorer:
         self._check_names()
         self._score_at = self._outputs.index(SCORE_OUTPUT)
         self._layers_at = self._outputs.index(LAYERS_OUTPUT)
+        self._per_frame = [self._outputs.index(name) for name in self._wanted()]
         if verify:
             self._replay(bundle)
 
@@ -86,6 +87,12 @@ class Scorer:
             values = self._session.run(None, {self.manifest.input.name: batch})
         except Exception as error:  # onnxruntime's exceptions have no common base but this
             raise FrameError(f"the model fails on it ({_first_line(error)})", reason="model_failed") from None
+        for i in self._per_frame:
+            if values[i].shape[:1] != (1,):
+                raise FrameError(
+                    f"the model's {self._outputs[i]} has shape {list(values[i].shape)} for one frame",
+                    reason="model_failed",
+                )
         score = float(values[self._score_at][0])
         if not np.isfinite(score):
             raise FrameError("the model's layers are not finite", reason="not_finite")
@@ -103,10 +110,13 @@ class Scorer:
             outputs=outputs,
         )
 
+    def _wanted(self) -> set[str]:
+        """The outputs that the graph must have, with a batch axis."""
+        logits = self.manifest.logits_output
+        return {SCORE_OUTPUT, LAYERS_OUTPUT} | (set() if logits is None else {logits})
+
     def _check_names(self) -> None:
-        wanted = {SCORE_OUTPUT, LAYERS_OUTPUT}
-        if self.manifest.logits_output is not None:
-            wanted.add(self.manifest.logits_output)
+        wanted = self._wanted()
         inputs = [graph_input.name for graph_input in self._session.get_inputs()]
         if missing := sorted(wanted - set(self._outputs)):
             raise BundleError(f"the graph has no output {missing[0]!r}", where=MODEL)

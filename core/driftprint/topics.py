@@ -117,4 +117,4 @@ _STREAM_KINDS = {kind.value: kind for kind in StreamTopic}
 
 
 def _ids(*ids: str) -> bool:
-    return all(_ID.match(part) for part in ids)
+    return all(_ID.fullmatch(part) for part in ids)
