@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH ?= torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check services bench lock clean
+.PHONY: help demo test check services bench pictures lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ services: ## the servers that tests start: mosquitto, Prometheus, Chromium
 
 bench: .venv/.dev ## measure what the README quotes
 	$(BIN)/python -m bench.overhead
+
+pictures: .venv/.dev services ## take the README's pictures from a run of the demo
+	$(BIN)/python -m docs.images.make
 
 lock: ## pin the latest versions that pyproject.toml allows (needs uv)
 	echo '$(TORCH)' | uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 --constraint - \

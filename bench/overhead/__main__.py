@@ -1,4 +1,4 @@
-"""``python -m bench.overhead``: measure, print the tables, write the JSON that the documentation quotes."""
+"""``python -m bench.overhead``: measure, write the JSON, and put its tables into the documentation."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from rich.console import Console
 
 from bench.overhead import inference, loop
 from bench.overhead.nets import NETS
-from bench.overhead.report import Machine, Results, tables
+from bench.overhead.report import Machine, Results, quote, summary, tables
 
 THREADS = (1, 2)
 
 
 def main(
     out: Annotated[Path, typer.Option(help="The JSON file to write.")] = Path("bench/results/overhead.json"),
+    quoted: Annotated[bool, typer.Option(help="Put the tables into docs/performance.md and the README.")] = True,
     rounds: Annotated[int, typer.Option(help="Rounds a figure; more make it steadier.", min=3)] = 40,
 ) -> None:
     """Measure what watching costs. Takes about five minutes; let the machine do nothing else meanwhile."""
@@ -39,6 +40,9 @@ def main(
         results = Results(machine=_machine(), inference=costs, loop=loop.measure(rounds))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(results.model_dump_json(indent=1) + "\n")
+    if quoted:
+        quote(tables(results), Path("docs/performance.md"))
+        quote(summary(results), Path("README.md"))
     print(tables(results))
 
 

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import BaseModel
 
 from bench.overhead.inference import InferenceCost
 from bench.overhead.loop import LoopCost
+
+BEGIN, END = "<!-- overhead -->\n", "<!-- /overhead -->"
+"""What the tables stand between, in docs/performance.md and the README."""
+
+BANDS = (
+    ("5 ms or more", 5.0, float("inf")),
+    ("1 to 5 ms", 1.0, 5.0),
+    ("0.5 to 1 ms", 0.5, 1.0),
+    ("less than 0.5 ms", 0.0, 0.5),
+)
+"""A name, and the bare model's milliseconds from and below."""
 
 
 class Machine(BaseModel):
@@ -15,6 +28,9 @@ class Machine(BaseModel):
     cores: int
     python: str
     onnxruntime: str
+
+    def __str__(self) -> str:
+        return f"{self.processor}, {self.cores} cores, Python {self.python}, onnxruntime {self.onnxruntime}"
 
 
 class Results(BaseModel):
@@ -48,4 +64,26 @@ def tables(results: Results) -> str:
         f"| of which preprocessing | {loop.preprocess:.0f} |",
         f"| of which p-value, windows, detector | {loop.decide:.0f} |",
     ]
+    lines += ["", f"Measured on {results.machine}."]
     return "\n".join(lines) + "\n"
+
+
+def summary(results: Results) -> str:
+    """The few lines of it that the README quotes, in Markdown."""
+    lines = ["| the model alone takes | with its fingerprint it takes |", "|---|---|"]
+    for name, low, high in BANDS:
+        more = [100 * (cost.ratio - 1) for cost in results.inference if low <= cost.bare_ms < high]
+        if more:
+            lines.append(f"| {name} | {min(more):.0f} to {max(more):.0f} % more |")
+    lines += [
+        "",
+        f"The agent itself takes {results.loop.fixed:.0f} microseconds a frame beyond decoding and the model.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def quote(table: str, page: Path) -> None:
+    """Put a table into a page, in place of the one it holds."""
+    before, rest = page.read_text().split(BEGIN)
+    _, after = rest.split(END)
+    page.write_text(f"{before}{BEGIN}{table}{END}{after}")

@@ -32,9 +32,7 @@ def main() -> None:
         workspace = Path(folder)
         camera = threading.Thread(target=take_page, args=(f"http://127.0.0.1:{port}", workspace))
         camera.start()
-        failure = Demo(
-            workspace, http_port=port, mqtt_port=None, console=console, clock=SystemClock()
-        ).run(once=True)
+        failure = Demo(workspace, http_port=port, mqtt_port=None, console=console, clock=SystemClock()).run(once=True)
         camera.join()
         if failure is not None:
             raise SystemExit(failure)

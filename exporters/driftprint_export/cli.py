@@ -138,6 +138,12 @@ def export(
     Then look at the report, and run the bundle with `driftprint agent` or `driftprint.Monitor`.
     """
     options = dict(locals())
-    from driftprint_export.command import Options, run
+    from driftprint.errors import MissingExtraError
+
+    try:
+        from driftprint_export.command import Options, run
+    except ModuleNotFoundError as error:
+        extra = "export" if torch else "onnx"
+        raise MissingExtraError(f"driftprint export needs the package {error.name}", extra=extra) from None
 
     run(Options(**options))
