@@ -12,7 +12,7 @@ import structlog
 
 from driftprint.clock import Clock, Instant
 from driftprint.decision import Alert, Decider
-from driftprint.errors import FrameError, StoreError
+from driftprint.errors import FaultReason, FrameError, StoreError
 from driftprint.frames import FrameRef
 from driftprint.messages import AlertMessage, BundleRef, Cause, StreamMessage, WindowMessage
 from driftprint.scorer import Scorer
@@ -122,10 +122,11 @@ class Stream:
         self._frames_at_last_report = self._decider.frames_total
 
     def _announce(self, alert: Alert, now: Instant) -> None:
-        self._log.info("alert", status=alert.status.value, alert_id=alert.alert_id, summary=alert.summary)
         if len(self._waiting) < _MOST_WAITING_ALERTS:
             self._waiting.append(self._alert_message(alert, now))
         self._flush_alerts(now)
+        # Only now: an alert that the log speaks of is one that a kill can no longer lose.
+        self._log.info("alert", status=alert.status.value, alert_id=alert.alert_id, summary=alert.summary)
 
     def _flush_alerts(self, now: Instant) -> bool:
         """Commit the waiting alerts in order; whether none is left."""
@@ -155,7 +156,7 @@ class Stream:
         self._decider.load(decider, now)
         self._log.info("resumed", frames_total=self._decider.frames_total, same_bundle=same)
 
-    def _fault(self, ref: FrameRef, reason: str, what: str) -> None:
+    def _fault(self, ref: FrameRef, reason: FaultReason, what: str) -> None:
         self._faults[reason] += 1
         # The first of a kind is news, the thousandth is in the metrics.
         if self._faults[reason] in (1, 10, 100) or self._faults[reason] % 1000 == 0:
