@@ -23,6 +23,9 @@ FEWEST_LAYERS = 4
 MOST_CHANNELS = 4096
 """A covariance of more channels is neither estimated well nor small."""
 
+_ROUNDING = {"float32": 1e-4, "float16": 5e-3, "int8": 2e-2}
+"""By how much two poolings of one layer may differ, as a share of the largest channel."""
+
 _UNARY = frozenset(
     {
         "BatchNormalization",
@@ -196,16 +199,19 @@ def _candidates(
     """The tensors that may end a stage."""
     own = set(source.outputs)
     passing = [layers[name] for name in flow.tensors if name in layers and name in flow.cuts | flow.merges]
-    inner = _without_copies([layer for layer in passing if not _is_refined(layer, flow, layers)], seen)
+    rounding = _ROUNDING[source.precision]
+    inner = _without_copies([layer for layer in passing if not _is_refined(layer, flow, layers)], seen, rounding)
     own_values = [layers[name].pool(seen[name]) for name in own if name in layers]
     hidden = [
         layer
         for layer in inner
-        if layer.tensor not in own and not any(_same(layer.pool(seen[layer.tensor]), value) for value in own_values)
+        if layer.tensor not in own
+        and not any(_same(layer.pool(seen[layer.tensor]), value, rounding) for value in own_values)
     ]
     if len(hidden) >= 2:
         return hidden
-    return _without_copies([*hidden, *(layers[name] for name in flow.tensors if name in own and name in layers)], seen)
+    outputs = [layers[name] for name in flow.tensors if name in own and name in layers]
+    return _without_copies([*hidden, *outputs], seen, rounding)
 
 
 def _is_refined(layer: Layer, flow: Dataflow, layers: dict[str, Layer]) -> bool:
@@ -219,20 +225,20 @@ def _is_refined(layer: Layer, flow: Dataflow, layers: dict[str, Layer]) -> bool:
     return after in layers and (after in flow.cuts | flow.merges)
 
 
-def _without_copies(layers: Sequence[Layer], seen: dict[str, NDArray[Any]]) -> list[Layer]:
+def _without_copies(layers: Sequence[Layer], seen: dict[str, NDArray[Any]], rounding: float) -> list[Layer]:
     """Leave out tensors that pool to what an earlier one pools to, such as a global mean or a flattening."""
     kept: list[Layer] = []
     values: list[NDArray[np.float64]] = []
     for layer in layers:
         value = layer.pool(seen[layer.tensor])
-        if not any(_same(value, other) for other in values):
+        if not any(_same(value, other, rounding) for other in values):
             kept.append(layer)
             values.append(value)
     return kept
 
 
-def _same(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
-    return a.shape == b.shape and np.allclose(a, b, rtol=1e-4, atol=1e-6)
+def _same(a: NDArray[np.float64], b: NDArray[np.float64], rounding: float) -> bool:
+    return a.shape == b.shape and bool(np.abs(a - b).max() <= rounding * np.abs(a).max())
 
 
 def _stages(candidates: Sequence[Layer]) -> list[Layer]:
