@@ -7,6 +7,8 @@ again can help.
 
 from __future__ import annotations
 
+from typing import Literal
+
 
 class DriftprintError(Exception):
     """Something driftprint was given is not as it must be.
@@ -59,16 +61,22 @@ class MissingExtraError(DriftprintError):
         self.extra = extra
 
 
+FaultReason = Literal[
+    "dtype", "internal", "model_failed", "not_finite", "shape", "too_large", "undecodable", "unreadable"
+]
+"""Why a frame could not be scored: the closed set of labels under which such frames are counted."""
+
+
 class FrameError(DriftprintError):
     """A frame cannot be scored. It is a fault of the source, never an outlier.
 
     Args:
         what: what is wrong with the frame.
-        reason: a short name from a closed set, the label under which the frame is counted.
+        reason: the label under which the frame is counted.
         where: the file or source it came from.
     """
 
-    def __init__(self, what: str, *, reason: str, where: str | None = None) -> None:
+    def __init__(self, what: str, *, reason: FaultReason, where: str | None = None) -> None:
         super().__init__(what, where=where)
         self.reason = reason
 

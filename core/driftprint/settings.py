@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TypeVar
@@ -39,6 +40,14 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment goes before the file; nothing else is read."""
         return env_settings, init_settings
+
+
+def state_folder() -> Path:
+    """Where a service keeps its state: systemd's folder for it, else the user's."""
+    if folder := os.environ.get("STATE_DIRECTORY"):
+        return Path(folder.split(":")[0])
+    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(home) / "driftprint"
 
 
 S = TypeVar("S", bound=Settings)

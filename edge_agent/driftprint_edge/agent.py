@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
@@ -14,14 +15,57 @@ from driftprint.decision import Decider
 from driftprint.errors import DriftprintError, StoreError
 from driftprint.installed import find_bundle
 from driftprint.messages import StreamMessage
+from driftprint.mqtt import make_client
 from driftprint.scorer import Scorer
 from driftprint_edge.config import AgentSettings, StreamSettings
 from driftprint_edge.link import Link
+from driftprint_edge.sources import Source
 from driftprint_edge.store import Store, StreamState
 from driftprint_edge.stream import Stream, StreamId
 
 DRAIN_SECONDS = 10.0
 """When all sources have ended, the agent waits this long for the server to acknowledge the last messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a stream is made of."""
+
+    source: Source
+    scorer: Scorer
+    decider: Decider
+
+
+def open_parts(stream: StreamSettings, settings: AgentSettings, clock: Clock) -> Parts:
+    """Load a stream's bundle, which replays its golden frames, and open its source.
+
+    Raises:
+        DriftprintError: where one of them cannot be used; naming the stream.
+    """
+    try:
+        scorer = Scorer(read_bundle(find_bundle(stream.bundle)), threads=stream.threads, providers=stream.providers)
+        decider = Decider(
+            stream.decision,
+            calibration_size=len(scorer.calibration),
+            frames_per_false_alarm=settings.frames_per_false_alarm(stream),
+        )
+        return Parts(stream.source.open(clock), scorer, decider)
+    except DriftprintError as error:
+        error.where = f"stream {stream.name!r}: {error.where}" if error.where else f"stream {stream.name!r}"
+        raise
+
+
+def check_parts(settings: AgentSettings, clock: Clock) -> None:
+    """Load all that the agent would: certificates, bundles and sources.
+
+    Not the store: the agent that runs holds it, and a check by root must not make its files.
+
+    Raises:
+        DriftprintError: where one of them cannot be used.
+    """
+    make_client(settings.mqtt, "check", clean_session=True)
+    for stream in settings.stream:
+        open_parts(stream, settings, clock)
 
 
 class Agent:
@@ -73,22 +117,12 @@ class Agent:
         self._store.close()
 
     def _open(self, stream: StreamSettings, settings: AgentSettings, outbox: _NotifyingOutbox) -> Stream:
-        try:
-            scorer = Scorer(read_bundle(find_bundle(stream.bundle)), threads=stream.threads, providers=stream.providers)
-            decider = Decider(
-                stream.decision,
-                calibration_size=len(scorer.calibration),
-                frames_per_false_alarm=settings.frames_per_false_alarm(stream),
-            )
-            source = stream.source.open(self._clock)
-        except DriftprintError as error:
-            error.where = f"stream {stream.name!r}: {error.where}" if error.where else f"stream {stream.name!r}"
-            raise
+        parts = open_parts(stream, settings, self._clock)
         return Stream(
             StreamId(settings.site, settings.device, stream.name),
-            source=source,
-            scorer=scorer,
-            decider=decider,
+            source=parts.source,
+            scorer=parts.scorer,
+            decider=parts.decider,
             outbox=outbox,
             clock=self._clock,
             report_seconds=stream.report_seconds,

@@ -11,7 +11,8 @@ import typer
 def agent(
     config: Annotated[Path, typer.Option("--config", "-c", help="The agent's settings: agent.toml.")],
     check: Annotated[
-        bool, typer.Option("--check", help="Load settings, bundles and sources, say what was found, and exit.")
+        bool,
+        typer.Option("--check", help="Load settings, certificates, bundles and sources, say what was found, and exit."),
     ] = False,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
@@ -29,15 +30,17 @@ def agent(
     from driftprint.clock import SystemClock
     from driftprint.logs import configure_logging
     from driftprint.settings import load_settings
-    from driftprint_edge.agent import Agent
+    from driftprint_edge.agent import Agent, check_parts
     from driftprint_edge.config import AgentSettings
 
     configure_logging(log_level)
     settings = load_settings(config, AgentSettings)
-    daemon = Agent(settings, clock=SystemClock())
+    clock = SystemClock()
     if check:
+        check_parts(settings, clock)
         print(f"{config}: fine, {len(settings.stream)} stream(s) of {settings.site}/{settings.device}")
         return
+    daemon = Agent(settings, clock=clock)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -9,11 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from driftprint.decision import DecisionSettings
 from driftprint.mqtt import MqttSettings
-from driftprint.settings import Settings
+from driftprint.settings import Settings, state_folder
 from driftprint.topics import Id, StreamName
 from driftprint_edge.sources import SourceSettings
 
 SECONDS_PER_DAY = 86_400
+
+
+def default_store_path() -> Path:
+    """``agent.db`` in the state folder."""
+    return state_folder() / "agent.db"
 
 
 class _Table(BaseModel):
@@ -23,8 +28,9 @@ class _Table(BaseModel):
 class StoreSettings(_Table):
     """The table ``[store]``: what outlasts a restart."""
 
-    path: Path = Path("driftprint-agent.db")
-    """An SQLite file: the outbox, the totals and the detectors' state. Its folder must be writable."""
+    path: Path = Field(default_factory=default_store_path)
+    """An SQLite file: the outbox, the totals and the detectors' state. Its folder must be writable, and is made where
+    it is missing."""
     max_messages: Annotated[int, Field(ge=100)] = 100_000
     """The outbox holds this many unacknowledged messages; beyond it the oldest windows go first, counted."""
 
@@ -57,7 +63,7 @@ class AgentSettings(Settings):
     health_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 10.0
     """A health message is sent this often."""
     mqtt: MqttSettings = MqttSettings()
-    store: StoreSettings = StoreSettings()
+    store: StoreSettings = Field(default_factory=StoreSettings)
     stream: tuple[StreamSettings, ...] = Field(min_length=1, max_length=64)
 
     @field_validator("stream")

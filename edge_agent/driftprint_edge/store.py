@@ -64,7 +64,7 @@ class Store:
     """The agent's memory. Safe to use from several threads.
 
     Args:
-        path: the SQLite file, made where it is missing.
+        path: the SQLite file, made where it is missing, with its folder.
         clock: dates the messages.
         new_id: makes 16 hexadecimal digits: the instance's id, and this start's.
         max_messages: the outbox's cap.
@@ -80,8 +80,9 @@ class Store:
         self._boot = new_id()
         self._lock = threading.RLock()
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             raise self._explain(error) from None
         with self._guarded():
             # A second agent on the same file is refused; the lock ends with the process, however it ends.
@@ -160,22 +161,21 @@ class Store:
             self._count += 1 - dropped
         return numbered
 
-    def pending(self, limit: int) -> list[Pending]:
-        """The first `limit` messages to send: alerts before windows, older ones first.
+    def pending(self, *, urgent: bool, after: int, limit: int) -> list[Pending]:
+        """The first `limit` alerts (`urgent`), or windows, numbered beyond `after`.
 
         Raises:
             StoreError: where the disk refuses.
         """
-        with self._guarded():
-            rows = self._db.execute(
-                "SELECT seq, topic, payload, boot, monotonic, wall FROM outbox ORDER BY urgent DESC, seq LIMIT ?",
-                (limit,),
-            ).fetchall()
-        now = self._clock.now()
-        return [
-            Pending(seq, topic, payload, max(0.0, now.monotonic - at if boot == self._boot else now.wall - wall))
-            for seq, topic, payload, boot, at, wall in rows
-        ]
+        return self._select("urgent = ? AND seq > ? ORDER BY seq LIMIT ?", (urgent, after, limit))
+
+    def find(self, seqs: Sequence[int]) -> list[Pending]:
+        """Those of the messages that are still in the outbox, by number.
+
+        Raises:
+            StoreError: where the disk refuses.
+        """
+        return self._select(f"seq IN ({', '.join('?' * len(seqs))}) ORDER BY seq", seqs)
 
     def acknowledge(self, seqs: Sequence[int]) -> None:
         """Forget messages that the server has stored; unknown numbers are ignored.
@@ -201,6 +201,17 @@ class Store:
         """Close the file."""
         with self._lock:
             self._db.close()
+
+    def _select(self, which: str, values: Sequence[int]) -> list[Pending]:
+        with self._guarded():
+            rows = self._db.execute(
+                f"SELECT seq, topic, payload, boot, monotonic, wall FROM outbox WHERE {which}", values
+            ).fetchall()
+        now = self._clock.now()
+        return [
+            Pending(seq, topic, payload, max(0.0, now.monotonic - at if boot == self._boot else now.wall - wall))
+            for seq, topic, payload, boot, at, wall in rows
+        ]
 
     def _make_room(self) -> int:
         """Drop what exceeds the cap: the oldest windows, and alerts only when nothing else is left."""
@@ -246,5 +257,5 @@ class Store:
                     self._db.execute("ROLLBACK")
                 raise
 
-    def _explain(self, error: sqlite3.Error) -> StoreError:
+    def _explain(self, error: Exception) -> StoreError:
         return StoreError(f"the store cannot be used ({error})", where=str(self._path))

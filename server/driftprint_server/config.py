@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -10,17 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from driftprint.errors import ConfigError
 from driftprint.mqtt import MqttSettings
-from driftprint.settings import Settings, explain, load_settings
+from driftprint.settings import Settings, explain, load_settings, state_folder
 
 DAY_SECONDS = 86_400.0
-
-
-def state_folder() -> Path:
-    """Where a service keeps its state: systemd's folder for it, else the user's."""
-    if folder := os.environ.get("STATE_DIRECTORY"):
-        return Path(folder.split(":")[0])
-    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(home) / "driftprint"
 
 
 def default_store_path() -> Path:

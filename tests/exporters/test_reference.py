@@ -16,8 +16,8 @@ def test_the_recipe_remakes_the_digits_bundle_score_for_score() -> None:
     committed = Scorer(read_bundle(find_bundle("digits")))
     remade = Scorer(exported.bundle)
     digits = load_digits(Part.DEMO).frames[:200]
-    scores = [[scorer.score(digit).score for digit in digits] for scorer in (committed, remade)]
+    old, new = [[scorer.score(digit).score for digit in digits] for scorer in (committed, remade)]
     assert accuracy > 0.98
     assert exported.bundle.manifest.training_data_sha256 == committed.manifest.training_data_sha256
     assert exported.bundle.manifest.fingerprint == committed.manifest.fingerprint
-    assert np.allclose(*scores, atol=committed.manifest.tolerance.score)
+    assert np.allclose(old, new, atol=committed.manifest.tolerance.score)
