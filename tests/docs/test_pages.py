@@ -1,0 +1,91 @@
+"""The documentation: its figures are the measured ones, its links lead somewhere, its examples work."""
+
+from __future__ import annotations
+
+import re
+from itertools import chain
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import typer.main
+
+from bench.overhead.report import BEGIN, END, Results, summary, tables
+from driftprint import Monitor
+from driftprint.cli.app import build_app
+from driftprint.errors import FaultReason
+from driftprint.settings import load_settings
+from driftprint_edge.config import AgentSettings
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(chain(ROOT.glob("*.md"), ROOT.glob("docs/**/*.md")))
+README = ROOT / "README.md"
+
+
+def quoted(page: Path) -> str:
+    return page.read_text().split(BEGIN)[1].split(END)[0]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_costs_quoted_are_the_measured_ones() -> None:
+    results = Results.model_validate_json((ROOT / "bench/results/overhead.json").read_text())
+    assert quoted(README) == summary(results)
+    assert quoted(ROOT / "docs/performance.md") == tables(results)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_to_files_lead_to_files(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
+    broken = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert not broken
+
+
+def test_the_readmes_three_lines_watch_a_loop_of_ones_own() -> None:
+    [example] = blocks(README, "python")
+    lines = [line for line in example.splitlines() if line]
+    assert len(lines) == 3
+    names: dict[str, Any] = {"frame": np.zeros((28, 28), np.uint8)}
+    exec(example.replace("parts-1.driftprint", "digits"), names)
+    assert isinstance(names["monitor"], Monitor)
+    assert 0 < names["reading"].p_value <= 1
+
+
+def test_the_readmes_agent_toml_is_valid(tmp_path: Path) -> None:
+    [example] = blocks(README, "toml")
+    path = tmp_path / "agent.toml"
+    path.write_text(example)
+    settings = load_settings(path, AgentSettings)
+    assert [stream.bundle for stream in settings.stream] == ["parts-1.driftprint"]
+
+
+def test_the_readmes_commands_exist() -> None:
+    """Every `driftprint ...` line names a subcommand, and options that it knows."""
+    commands = typer.main.get_command(build_app()).commands  # type: ignore[attr-defined]
+    lines = re.findall(r"^driftprint (.+?)(?:\s+#.*)?$", README.read_text(), re.MULTILINE)
+    assert len(lines) >= 5
+    for name, *words in map(str.split, lines):
+        known = {option for parameter in commands[name].params for option in parameter.opts}
+        assert {word for word in words if word.startswith("-")} <= known
+
+
+def test_the_agents_page_explains_every_reason_a_frame_is_refused_for() -> None:
+    table = (ROOT / "docs/agent.md").read_text().split("<!-- reasons -->")[1].split("<!-- /reasons -->")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(get_args(FaultReason))
+
+
+def test_the_agents_page_has_valid_settings(tmp_path: Path) -> None:
+    [example] = blocks(ROOT / "docs/agent.md", "toml")
+    (tmp_path / "agent.toml").write_text(example)
+    assert load_settings(tmp_path / "agent.toml", AgentSettings).device == "line-3"
+
+
+def test_the_exporters_page_names_every_option() -> None:
+    page = (ROOT / "docs/export.md").read_text()
+    export = typer.main.get_command(build_app()).commands["export"]  # type: ignore[attr-defined]
+    options = {option.opts[0] for option in export.params if option.opts[0].startswith("--")}
+    assert len(options) > 20
+    assert {option for option in options if f"`{option}" not in page} <= {"--help"}
