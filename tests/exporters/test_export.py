@@ -23,7 +23,7 @@ from driftprint.scorer import Scorer
 from driftprint_export.classes import Task
 from driftprint_export.inputs import ImageChoices, make_input
 from driftprint_export.pipeline import Exported, ExportSettings, export, no_track
-from driftprint_export.source import SourceModel, prepare
+from driftprint_export.source import SourceModel, load_onnx, prepare
 from tests.exporters import models
 
 FRAMES, KINDS = models.stripes(600)
@@ -188,3 +188,14 @@ def test_a_bundle_cannot_be_exported_again() -> None:
 def test_labels_of_another_number_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"\[N, 2\]"):
         run(classifier(), labels=("a", "b"))
+
+
+@pytest.mark.parametrize("name", ["light_squeezenet", "light_shufflenet"])
+def test_models_that_come_with_the_onnx_package_are_taken(name: str, tmp_path: Path) -> None:
+    """Graphs that nobody here wrote: old operator sets, a fixed batch, weights made by nodes."""
+    source = load_onnx(Path(onnx.__file__).parent / f"backend/test/data/light/{name}.onnx")
+    frames = np.repeat(FRAMES[:200, :, :, None], 3, axis=3)
+    bundle = run(source, frames).bundle
+    write_bundle(tmp_path / "toy-1.driftprint", bundle.manifest, bundle.model, bundle.golden)
+    scorer = Scorer(read_bundle(tmp_path / "toy-1.driftprint"))
+    assert np.isfinite(scorer.score(frames[0]).score)
