@@ -6,9 +6,11 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # torch only exports models; its CPU build is enough, and far smaller than the default of Linux.
 TORCH ?= torch==2.13.0
+# The benchmark's peers. Without its dependencies: it asks for torchvision, which the benchmark does without.
+PEERS ?= pytorch-ood==0.4.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check services bench pictures lock clean
+.PHONY: help demo test check services bench detection train pictures lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -32,6 +34,12 @@ services: ## the servers that tests start: mosquitto, Prometheus, Chromium
 bench: .venv/.dev ## measure what the README quotes
 	$(BIN)/python -m bench.overhead
 
+detection: .venv/.dev ## measure how well outliers are told from inliers; hours (ARGS=--quick: minutes)
+	$(BIN)/python -m bench.detection $(ARGS)
+
+train: .venv/.dev ## train a reference model and export its bundle (ARGS=mnist)
+	$(BIN)/python -m driftprint_export.reference.train $(ARGS)
+
 pictures: .venv/.dev services ## take the README's pictures from a run of the demo
 	$(BIN)/python -m docs.images.make
 
@@ -54,4 +62,5 @@ clean: ## remove the virtual environment and caches
 .venv/.dev: .venv/bin/python pyproject.toml requirements.lock
 	$(PIP) install --quiet '$(TORCH)'
 	$(PIP) install --quiet --constraint requirements.lock --editable '.[dev]'
+	$(PIP) install --quiet --no-deps '$(PEERS)'
 	@touch $@ .venv/.demo

@@ -15,7 +15,8 @@ from rich.console import Console
 
 from bench.overhead import inference, loop
 from bench.overhead.nets import NETS
-from bench.overhead.report import Machine, Results, quote, summary, tables
+from bench.overhead.report import Machine, Results, summary, tables
+from bench.quoting import quote
 
 THREADS = (1, 2)
 
@@ -41,8 +42,8 @@ def main(
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(results.model_dump_json(indent=1) + "\n")
     if quoted:
-        quote(tables(results), Path("docs/performance.md"))
-        quote(summary(results), Path("README.md"))
+        quote(tables(results), Path("docs/performance.md"), "overhead")
+        quote(summary(results), Path("README.md"), "overhead")
     print(tables(results))
 
 

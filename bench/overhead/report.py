@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import BaseModel
 
 from bench.overhead.inference import InferenceCost
 from bench.overhead.loop import LoopCost
-
-BEGIN, END = "<!-- overhead -->\n", "<!-- /overhead -->"
-"""What the tables stand between, in docs/performance.md and the README."""
 
 BANDS = (
     ("5 ms or more", 5.0, float("inf")),
@@ -80,10 +75,3 @@ def summary(results: Results) -> str:
         f"The agent itself takes {results.loop.fixed:.0f} microseconds a frame beyond decoding and the model.",
     ]
     return "\n".join(lines) + "\n"
-
-
-def quote(table: str, page: Path) -> None:
-    """Put a table into a page, in place of the one it holds."""
-    before, rest = page.read_text().split(BEGIN)
-    _, after = rest.split(END)
-    page.write_text(f"{before}{BEGIN}{table}{END}{after}")

@@ -129,6 +129,8 @@ class Fingerprint(_Part):
 
     method: str
     """The fingerprint method's registered name."""
+    combination: str = "fisher"
+    """The registered name of how the layers' scores are joined."""
     layers: tuple[str, ...] = Field(min_length=1, max_length=64)
     """The fingerprinted tensors, in the order of the graph's `LAYERS_OUTPUT`."""
     class_conditional: bool

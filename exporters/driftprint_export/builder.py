@@ -14,7 +14,14 @@ PREFIX = "driftprint"
 
 # From these versions of the default operator set on, axes are an input and no longer an attribute
 # (github.com/onnx/onnx/blob/main/docs/Changelog.md).
-_AXES_AS_INPUT = {"ReduceSum": 13, "ReduceMean": 18, "ReduceL2": 18, "ReduceSumSquare": 18}
+_AXES_AS_INPUT = {
+    "ReduceL2": 18,
+    "ReduceLogSumExp": 18,
+    "ReduceMax": 18,
+    "ReduceMean": 18,
+    "ReduceSum": 13,
+    "ReduceSumSquare": 18,
+}
 
 
 class GraphBuilder:
@@ -39,9 +46,13 @@ class GraphBuilder:
 
     def node(self, op: str, *inputs: str, **attributes: Any) -> str:
         """Add a node with one output; returns the output's name."""
-        name = self._name(op)
-        self._graph.node.append(helper.make_node(op, list(inputs), [name], name=name, **attributes))
-        return name
+        return self.nodes(op, 1, *inputs, **attributes)[0]
+
+    def nodes(self, op: str, outputs: int, *inputs: str, **attributes: Any) -> list[str]:
+        """Add a node with several outputs; returns their names."""
+        names = [self._name(op) for _ in range(outputs)]
+        self._graph.node.append(helper.make_node(op, list(inputs), names, name=names[0], **attributes))
+        return names
 
     def reduce(self, op: str, tensor: str, axes: Sequence[int], *, keepdims: bool) -> str:
         """Add a reduction over `axes`; returns the output's name."""

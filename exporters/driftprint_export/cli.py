@@ -113,7 +113,22 @@ def export(
             rich_help_panel=_CHOICES,
         ),
     ] = None,
-    method: Annotated[str, typer.Option(help="The fingerprint method.", rich_help_panel=_CHOICES)] = "gaussian",
+    method: Annotated[
+        str,
+        typer.Option(
+            help="How a layer's inliers are described: `gaussian`, `gram`, `knn`, `nac`, `neuralfp`; for classifiers "
+            "also `relative`, `vim`, `fdbd`, `energy`, `msp`, `maxlogit`. See docs/detection.md.",
+            rich_help_panel=_CHOICES,
+        ),
+    ] = "gaussian",
+    combine: Annotated[
+        str | None,
+        typer.Option(
+            help="How one score is made of all layers: `joint` (learnt from inliers and changed inliers, the default), "
+            "`fisher`, `harmonic` or `min` (of their p-values).",
+            rich_help_panel=_CHOICES,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the division of the inliers.", rich_help_panel=_CHOICES)] = 0,
     most_frames: Annotated[
         int, typer.Option(help="Use at most so many inliers, evenly spread.", min=100, rich_help_panel=_CHOICES)

@@ -20,6 +20,7 @@ from driftprint.manifest import ModelInput
 from driftprint.preprocess import Frame, make_preprocessor
 from driftprint.scorer import Scorer
 from driftprint_export.classes import Task
+from driftprint_export.combinations import COMBINATIONS
 from driftprint_export.inputs import ImageChoices, Preset, first_frame, make_input
 from driftprint_export.methods import METHODS
 from driftprint_export.pipeline import ExportSettings, export
@@ -55,6 +56,7 @@ class Options:
     std: str | None
     layer: list[str] | None
     method: str
+    combine: str | None
     seed: int
     most_frames: int
     description: str
@@ -103,6 +105,10 @@ def _settings(options: Options) -> ExportSettings:
     if options.method not in METHODS:
         raise ConfigError(f"no method {options.method!r}", where="--method", fix=f"there are {', '.join(METHODS)}")
     noted = ("preset", "size", "colour", "fit", "task", "most_frames", "constant", "layer", "calibration")
+    if options.combine is not None and options.combine not in COMBINATIONS:
+        raise ConfigError(
+            f"no combination {options.combine!r}", where="--combine", fix=f"there are {', '.join(COMBINATIONS)}"
+        )
     given = {name: getattr(options, name) for name in noted}
     return ExportSettings(
         name=match["name"],
@@ -112,6 +118,7 @@ def _settings(options: Options) -> ExportSettings:
         task=_choice(Task, options.task, "--task"),
         layers=tuple(options.layer or ()),
         method=options.method,
+        combination=options.combine,
         seed=options.seed,
         most_frames=options.most_frames,
         # Paths say more about the machine than about the bundle.

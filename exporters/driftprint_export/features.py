@@ -16,6 +16,7 @@ from driftprint.frames import FrameRef, FrameSet
 from driftprint.preprocess import Frame, Preprocessor
 from driftprint_export.builder import GraphBuilder
 from driftprint_export.layers import Layer
+from driftprint_export.methods import Responses
 from driftprint_export.source import SourceModel, make_session
 from driftprint_export.taps import add_taps
 
@@ -27,6 +28,42 @@ BATCH = 32
 
 
 @dataclass(frozen=True)
+class Kept:
+    """What the model makes of N frames.
+
+    Attributes:
+        features: for each layer float32 [N, C], pooled.
+        moments: the layers' squares, pooled likewise; None where nobody asked for them.
+        vectors: the model's own outputs of shape [N, K], K of 2 and more.
+    """
+
+    features: list[NDArray[np.float32]]
+    moments: list[NDArray[np.float32]] | None
+    vectors: dict[str, NDArray[Any]]
+
+    def rows(self, rows: Sequence[int]) -> Kept:
+        """Those of some frames."""
+        chosen = list(rows)
+        return Kept(
+            [layer[chosen] for layer in self.features],
+            None if self.moments is None else [layer[chosen] for layer in self.moments],
+            {name: values[chosen] for name, values in self.vectors.items()},
+        )
+
+    def responses(self, logits: str | None) -> Responses:
+        """As the methods take them.
+
+        Args:
+            logits: which of the outputs is the logits; None for a model without classes.
+        """
+        return Responses(
+            self.features,
+            None if logits is None else self.vectors[logits].astype(np.float32, copy=False),
+            self.moments,
+        )
+
+
+@dataclass(frozen=True)
 class Collected:
     """What the model makes of a set of frames.
 
@@ -34,17 +71,30 @@ class Collected:
         refs: the frames that could be read, N of them.
         digests: sha256 of each frame's contents.
         keys: the group of each frame, or its digest where groups are unknown.
-        features: for each layer float32 [N, C].
-        vectors: the model's own outputs of shape [N, K], K of 2 and more.
+        kept: what the model makes of them.
         faults: frames that could not be read, by reason.
     """
 
     refs: list[FrameRef]
     digests: list[str]
     keys: list[str]
-    features: list[NDArray[np.float32]]
-    vectors: dict[str, NDArray[Any]]
+    kept: Kept
     faults: dict[str, int]
+
+    @property
+    def grouped(self) -> bool:
+        """Whether the frames' groups are known."""
+        return any(key != digest for key, digest in zip(self.keys, self.digests, strict=True))
+
+    def rows(self, rows: Sequence[int]) -> Collected:
+        """Those of some frames."""
+        return Collected(
+            [self.refs[i] for i in rows],
+            [self.digests[i] for i in rows],
+            [self.keys[i] for i in rows],
+            self.kept.rows(rows),
+            {},
+        )
 
     @property
     def digest(self) -> str:
@@ -53,8 +103,7 @@ class Collected:
 
 
 def collect(
-    source: SourceModel,
-    layers: Sequence[Layer],
+    runner: Runner,
     preprocess: Preprocessor,
     frames: FrameSet,
     *,
@@ -65,8 +114,7 @@ def collect(
     """Run frames through the model.
 
     Args:
-        source: the model.
-        layers: what to keep of it.
+        runner: runs the model.
         preprocess: makes the model's input of a frame.
         frames: the frames.
         where: what to call them in errors.
@@ -77,7 +125,6 @@ def collect(
         DataError: where most frames cannot be read.
         ModelError: where the model fails on one.
     """
-    runner = _Runner(source, layers)
     indices = _spread(len(frames), most)
     batches = [indices[i : i + BATCH] for i in range(0, len(indices), BATCH)]
     refs: list[FrameRef] = []
@@ -103,7 +150,7 @@ def collect(
         runner.run(inputs)
     if 2 * faults.total() > len(indices):
         raise DataError(f"{faults.total()} of {len(indices)} frames cannot be used ({first_fault})", where=where)
-    return Collected(refs, digests, keys, runner.features(), runner.vectors(), dict(faults))
+    return Collected(refs, digests, keys, runner.take(), dict(faults))
 
 
 def frame_digest(frame: Frame) -> str:
@@ -118,14 +165,24 @@ def _spread(count: int, most: int) -> list[int]:
     return [int(i) for i in np.linspace(0, count - 1, most)]
 
 
-class _Runner:
-    """Runs the tapped model on as many frames at once as it takes."""
+class Runner:
+    """Runs the tapped model on as many frames at once as it takes.
 
-    def __init__(self, source: SourceModel, layers: Sequence[Layer]) -> None:
+    Args:
+        source: the model.
+        layers: what to keep of it.
+        moments: whether to keep the layers' squares too.
+    """
+
+    batch = BATCH
+    """How many inputs to run at once."""
+
+    def __init__(self, source: SourceModel, layers: Sequence[Layer], *, moments: bool = False) -> None:
         graph = GraphBuilder(source.proto)
-        self._taps = [f"driftprint_tap_{i}" for i in range(len(layers))]
-        for name, tap, layer in zip(self._taps, add_taps(graph, layers), layers, strict=True):
-            graph.output(tap, name, ["N", layer.channels])
+        taps = add_taps(graph, layers, moments=moments)
+        self._features = _outputs(graph, layers, taps.features, "features")
+        self._moments = None if taps.moments is None else _outputs(graph, layers, taps.moments, "moments")
+        self._taps = [*self._features, *(self._moments or ())]
         self._session = make_session(graph.model, where=source.name)
         self._source = source
         self._vectors = [
@@ -137,7 +194,11 @@ class _Runner:
         self._kept: dict[str, list[NDArray[Any]]] = {name: [] for name in (*self._taps, *self._vectors)}
 
     def run(self, inputs: Sequence[NDArray[Any]]) -> None:
-        """Run inputs with a batch axis of 1 each, and keep the results."""
+        """Run inputs with a batch axis of 1 each, and keep the results.
+
+        Raises:
+            ModelError: where the model fails on one.
+        """
         if self._batched and len(inputs) > 1:
             try:
                 self._keep(self._call(np.concatenate(inputs)), len(inputs))
@@ -147,13 +208,15 @@ class _Runner:
         for one in inputs:
             self._keep(self._call(one), 1)
 
-    def features(self) -> list[NDArray[np.float32]]:
-        """For each layer float32 [N, C]."""
-        return [np.concatenate(self._kept[name]).astype(np.float32) for name in self._taps]
-
-    def vectors(self) -> dict[str, NDArray[Any]]:
-        """The model's own outputs that are one vector a frame."""
-        return {name: np.concatenate(self._kept[name]) for name in self._vectors}
+    def take(self) -> Kept:
+        """All that was kept since the last time."""
+        kept = {name: np.concatenate(values) for name, values in self._kept.items()}
+        self._kept = {name: [] for name in self._kept}
+        return Kept(
+            [kept[name] for name in self._features],
+            None if self._moments is None else [kept[name] for name in self._moments],
+            {name: kept[name] for name in self._vectors},
+        )
 
     def _call(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
         try:
@@ -171,3 +234,11 @@ class _Runner:
             else:
                 self._vectors.remove(name)
                 del self._kept[name]
+
+
+def _outputs(graph: GraphBuilder, layers: Sequence[Layer], tensors: Sequence[str], name: str) -> list[str]:
+    """Make tensors outputs of the graph; returns their new names."""
+    names = [f"driftprint_{name}_{i}" for i in range(len(layers))]
+    for tensor, new, layer in zip(tensors, names, layers, strict=True):
+        graph.output(tensor, new, ["N", layer.channels])
+    return names

@@ -38,17 +38,17 @@ def split(keys: Sequence[str], *, seed: int, with_calibration: bool) -> Split:
         seed: gives another division.
         with_calibration: whether a calibration part is to be cut off too.
     """
-    place = np.asarray([_place(key, seed) for key in keys])
+    places = np.asarray([place(key, seed) for key in keys])
     calibration_from = 0.65 if with_calibration else 1.0
     held_out_from = 0.45 if with_calibration else 0.7
     return Split(
-        fit=np.flatnonzero(place < held_out_from),
-        held_out=np.flatnonzero((place >= held_out_from) & (place < calibration_from)),
-        calibration=np.flatnonzero(place >= calibration_from),
+        fit=np.flatnonzero(places < held_out_from),
+        held_out=np.flatnonzero((places >= held_out_from) & (places < calibration_from)),
+        calibration=np.flatnonzero(places >= calibration_from),
     )
 
 
-def _place(key: str, seed: int) -> float:
-    """A number in [0, 1)."""
+def place(key: str, seed: int) -> float:
+    """Where a key stands: a number in [0, 1), the same for the same key and seed."""
     digest = hashlib.sha256(f"{seed}\0{key}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

@@ -40,14 +40,17 @@ def print_summary(
 
 def facts(exported: Exported, manifest: Manifest) -> list[tuple[str, str]]:
     """Name and value of each thing worth knowing."""
-    n = len(manifest.calibration.scores)
+    n, fingerprint = len(manifest.calibration.scores), manifest.fingerprint
     size = sum(entry.size for entry in manifest.files.values()) / 2**20
     return [
         ("bundle", f"{manifest.id}, {size:.1f} MiB"),
         ("input", describe_input(manifest)),
         ("classes", _classes(manifest)),
         ("layers", "\n".join(f"{layer.tensor}  {'x'.join(map(str, layer.shape[1:]))}" for layer in exported.layers)),
-        ("fitted on", f"{manifest.fingerprint.fitted_on} inliers, method {manifest.fingerprint.method}"),
+        (
+            "fitted on",
+            f"{fingerprint.fitted_on} inliers, method {fingerprint.method}, combination {fingerprint.combination}",
+        ),
         (
             "calibrated on",
             f"{n} inliers: their outlier ratio stays under {outlier_bound(n, ALPHA):.3f} at alpha {ALPHA}",

@@ -62,7 +62,8 @@ def trace_module(module: torch.nn.Module, example: NDArray[Any], name: str) -> S
     """
     import torch
 
-    module.eval().cpu()
+    # With weights in another memory layout torch finds the batch axis not to be free.
+    module.eval().cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return prepare(_to_onnx(module, torch.from_numpy(example), name), name, {})
 
 

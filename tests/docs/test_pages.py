@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import typer.main
 
-from bench.overhead.report import BEGIN, END, Results, summary, tables
+from bench.detection import report as detection
+from bench.detection.results import Results as Detection
+from bench.overhead.report import Results, summary, tables
 from driftprint import Monitor
 from driftprint.cli.app import build_app
 from driftprint.errors import FaultReason
@@ -23,8 +25,8 @@ PAGES = sorted(chain(ROOT.glob("*.md"), ROOT.glob("docs/**/*.md")))
 README = ROOT / "README.md"
 
 
-def quoted(page: Path) -> str:
-    return page.read_text().split(BEGIN)[1].split(END)[0]
+def quoted(page: Path, name: str) -> str:
+    return page.read_text().split(f"<!-- {name} -->\n")[1].split(f"<!-- /{name} -->")[0]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -33,8 +35,14 @@ def blocks(page: Path, language: str) -> list[str]:
 
 def test_the_costs_quoted_are_the_measured_ones() -> None:
     results = Results.model_validate_json((ROOT / "bench/results/overhead.json").read_text())
-    assert quoted(README) == summary(results)
-    assert quoted(ROOT / "docs/performance.md") == tables(results)
+    assert quoted(README, "overhead") == summary(results)
+    assert quoted(ROOT / "docs/performance.md", "overhead") == tables(results)
+
+
+def test_the_detection_quoted_is_the_measured_one() -> None:
+    results = Detection.model_validate_json((ROOT / "bench/results/detection.json").read_text())
+    assert quoted(README, "detection") == detection.summary(results)
+    assert quoted(ROOT / "docs/detection.md", "detection") == detection.tables(results)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -21,7 +21,9 @@ from driftprint.manifest import LAYERS_OUTPUT, SCORE_OUTPUT
 from driftprint.preprocess import make_preprocessor
 from driftprint.scorer import Scorer
 from driftprint_export.classes import Task
+from driftprint_export.combinations import COMBINATIONS
 from driftprint_export.inputs import ImageChoices, make_input
+from driftprint_export.methods import METHODS
 from driftprint_export.pipeline import Exported, ExportSettings, export, no_track
 from driftprint_export.source import SourceModel, load_onnx, prepare
 from tests.exporters import models
@@ -105,6 +107,35 @@ def test_the_models_own_outputs_stay_what_they_were(name: str, tmp_path: Path) -
     batch = make_preprocessor(bundle.manifest.input)(FRESH[0])
     for old, new in zip(before.run(None, {"input": batch}), after.run(None, {"input": batch}), strict=False):
         assert np.allclose(old, new, atol=1e-2 if name == "float16" else 1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_makes_a_bundle(method: str) -> None:
+    """An export compares the graph's scores with the method's own, and is refused where they differ."""
+    bundle = run(classifier(), method=method).bundle
+    scorer = Scorer(bundle)
+    assert bundle.manifest.fingerprint.method == method
+    assert len(scorer.score(FRESH[0]).layers) == len(bundle.manifest.fingerprint.layers)
+    assert np.mean([scorer.score(frame).p_value <= 0.05 for frame in FRESH]) < 0.15
+
+
+@pytest.mark.parametrize("combination", COMBINATIONS)
+def test_every_combination_makes_a_bundle(combination: str) -> None:
+    bundle = run(classifier(), combination=combination).bundle
+    assert bundle.manifest.fingerprint.combination == combination
+    scorer = Scorer(bundle)
+    assert np.mean([scorer.score(frame).p_value <= 0.05 for frame in models.noise(50)]) > 0.9
+
+
+def test_a_method_that_says_one_thing_has_nothing_to_join() -> None:
+    assert run(classifier(), method="energy").bundle.manifest.fingerprint.combination == "fisher"
+    with pytest.raises(ConfigError, match="nothing to join"):
+        run(classifier(), method="energy", combination="joint")
+
+
+def test_methods_for_classifiers_refuse_other_models() -> None:
+    with pytest.raises(ConfigError, match="class"):
+        run(models.traced(models.seeded(models.TwoHeads)), method="energy")
 
 
 def test_a_classifier_is_compared_with_its_predicted_class() -> None:

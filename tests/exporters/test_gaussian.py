@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from driftprint_export.methods import METHODS, Classes
+from driftprint_export.methods import METHODS, Classes, Responses, Tensors
 from driftprint_export.methods.gaussian import (
     FEWEST_OF_CLASS,
     MOST_DIRECTIONS,
@@ -31,6 +31,11 @@ def correlated(count: int, channels: int, *, rank: int | None = None, seed: int 
 
 def classes_of(count: int, *, classes: int = 3, seed: int = 0) -> Classes:
     return Classes(np.random.default_rng(seed).integers(0, classes, count), classes)
+
+
+def logits_of(classes: Classes | None) -> Array | None:
+    """Logits from which the classes are predicted."""
+    return None if classes is None else np.eye(classes.count, dtype=np.float32)[classes.index]
 
 
 def ledoit_wolf(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -124,10 +129,10 @@ def test_the_graph_is_valid_in_old_operator_sets(opset: int) -> None:
 
 
 def check_graph(fit: list[Array], fresh: list[Array], classes: Classes | None, *, opset: int = 18) -> None:
-    method = Gaussian().fit(fit, classes)
-    expected = method.score(fresh, classes)
+    method = Gaussian().fit(Responses(fit, logits_of(classes)))
+    expected = method.score(Responses(fresh, logits_of(classes)))
     scores = run_emitted(
-        lambda graph, features, predicted: method.emit(graph, features, predicted if classes else None),
+        lambda graph, names, predicted: method.emit(graph, Tensors(names, predicted=predicted if classes else None)),
         fresh,
         classes.index if classes else None,
         opset=opset,
@@ -138,5 +143,5 @@ def check_graph(fit: list[Array], fresh: list[Array], classes: Classes | None, *
 
 def test_it_is_registered() -> None:
     assert METHODS["gaussian"] is Gaussian
-    assert Gaussian().fit([correlated(50, 4)], None).class_conditional is False
-    assert Gaussian().fit([correlated(50, 4)], classes_of(50)).class_conditional is True
+    assert Gaussian().fit(Responses([correlated(50, 4)])).class_conditional is False
+    assert Gaussian().fit(Responses([correlated(50, 4)], logits_of(classes_of(50)))).class_conditional is True

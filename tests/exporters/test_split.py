@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from driftprint.frames import ArrayFrames
 from driftprint.manifest import ImageInput
 from driftprint.preprocess import make_preprocessor
-from driftprint_export.features import collect
+from driftprint_export.features import Runner, collect
 from driftprint_export.layers import find_layers
 from driftprint_export.pipeline import no_track
 from driftprint_export.split import split
@@ -59,8 +59,7 @@ def test_copies_of_a_frame_have_one_key() -> None:
     source = models.traced(models.seeded(models.ConvNet))
     preprocess = make_preprocessor(ImageInput(name="input", height=16, width=16, colour="grey"))
     seen = collect(
-        source,
-        find_layers(source, preprocess(frames[0])),
+        Runner(source, find_layers(source, preprocess(frames[0]))),
         preprocess,
         ArrayFrames(twice),
         where="inliers",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from driftprint.manifest import Manifest
+    from driftprint.manifest import Fingerprint, Manifest
 
 bundle = typer.Typer(name="bundle", no_args_is_help=True, help="List, inspect and verify bundles.")
 
@@ -88,7 +88,7 @@ def _facts(manifest: Manifest) -> list[tuple[str, str]]:
         ("description", manifest.description or "-"),
         ("input", f"{spec.name}: {eats}"),
         ("classes", f"{len(manifest.labels) or 'unnamed'}" if manifest.logits_output else "none"),
-        ("fingerprint", f"{fingerprint.method}{', class-conditional' if fingerprint.class_conditional else ''}"),
+        ("fingerprint", _fingerprint(fingerprint)),
         ("layers", ", ".join(fingerprint.layers)),
         ("fitted on", f"{fingerprint.fitted_on} inliers, sha256 {manifest.training_data_sha256[:16]}..."),
         ("calibrated on", f"{n} inliers{bound}"),
@@ -98,3 +98,8 @@ def _facts(manifest: Manifest) -> list[tuple[str, str]]:
             f"driftprint {manifest.provenance.driftprint} from {manifest.provenance.source or 'an unnamed model'}",
         ),
     ]
+
+
+def _fingerprint(fingerprint: Fingerprint) -> str:
+    conditional = ", class-conditional" if fingerprint.class_conditional else ""
+    return f"{fingerprint.method}{conditional}, layers joined by {fingerprint.combination}"

@@ -1,18 +1,18 @@
-"""What a fingerprint method is: fitted on inliers' features, then written into the graph."""
+"""What a fingerprint method is: fitted on how the model responds to inliers, then written into the graph."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from driftprint_export.builder import GraphBuilder
 
-Features = Sequence[NDArray[np.float32]]
-"""For each fingerprinted layer its pooled vectors: float32 [N, C]."""
+Features: TypeAlias = Sequence[NDArray[np.float32]]
+"""For each fingerprinted layer one vector a frame: float32 [N, C]."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,44 @@ class Classes:
     index: NDArray[np.int64]
     count: int
 
-    def __getitem__(self, rows: NDArray[np.intp]) -> Classes:
-        """Those of some frames."""
-        return Classes(self.index[rows], self.count)
+
+@dataclass(frozen=True)
+class Responses:
+    """How the model responds to N frames.
+
+    Attributes:
+        features: each layer, averaged over its map or tokens.
+        logits: float32 [N, K]; None for a model without classes.
+        moments: each layer's squares, averaged likewise; None where the method has no use for them.
+    """
+
+    features: Features
+    logits: NDArray[np.float32] | None = None
+    moments: Features | None = None
+
+    @property
+    def classes(self) -> Classes | None:
+        """What the model predicts; None for a model without classes."""
+        if self.logits is None:
+            return None
+        return Classes(self.logits.argmax(axis=1).astype(np.int64), self.logits.shape[1])
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """The same in the graph: names of tensors with the shapes and dtypes of `Responses`.
+
+    Attributes:
+        features: see `Responses.features`.
+        logits: see `Responses.logits`.
+        moments: see `Responses.moments`.
+        predicted: the predicted class, int64 [N]; None for a model without classes.
+    """
+
+    features: Sequence[str]
+    logits: str | None = None
+    moments: Sequence[str] | None = None
+    predicted: str | None = None
 
 
 class FittedMethod(Protocol):
@@ -40,21 +75,20 @@ class FittedMethod(Protocol):
         """Whether it compares a frame with its predicted class alone."""
         ...
 
-    def score(self, features: Features, classes: Classes | None) -> NDArray[np.float64]:
+    def score(self, responses: Responses) -> NDArray[np.float64]:
         """The outlier score of every frame in every layer: the reference for `emit`.
 
         Returns:
-            float64 [N, L], finite and not negative; higher is more outlying.
+            float64 [N, L], finite; higher is more outlying.
         """
         ...
 
-    def emit(self, graph: GraphBuilder, features: Sequence[str], predicted: str | None) -> list[str]:
+    def emit(self, graph: GraphBuilder, tensors: Tensors) -> list[str]:
         """Add the nodes that compute the same.
 
         Args:
             graph: where to add them.
-            features: the names of the pooled tensors, float32 [N, C] each.
-            predicted: the name of the predicted class, int64 [N]; None for a model without classes.
+            tensors: what to compute it from.
 
         Returns:
             For each layer the name of its scores, float32 [N, 1].
@@ -68,11 +102,19 @@ class Method(Protocol):
     name: ClassVar[str]
     """Under which it is registered and named in manifests."""
 
-    def fit(self, features: Features, classes: Classes | None) -> FittedMethod:
+    last_layer_only: ClassVar[bool]
+    """Whether it reads the last layer alone, which then is the only one fingerprinted."""
+
+    needs_logits: ClassVar[bool]
+    """Whether it is for models with classes only."""
+
+    needs_moments: ClassVar[bool]
+    """Whether it reads `Responses.moments`."""
+
+    def fit(self, responses: Responses) -> FittedMethod:
         """Learn what inliers look like.
 
         Args:
-            features: of the inliers to fit on.
-            classes: what the model predicts for them; None for a model without classes.
+            responses: of the model to the inliers to fit on.
         """
         ...

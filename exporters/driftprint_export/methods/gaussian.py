@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftprint_export.builder import GraphBuilder
-from driftprint_export.methods.base import Classes, Features
+from driftprint_export.methods.base import Classes, Responses, Tensors
 
 MOST_DIRECTIONS = 256
 """Directions with a variance of their own; more would cost the device more than they tell."""
@@ -91,10 +91,14 @@ class Gaussian:
     """The method ``gaussian``."""
 
     name: ClassVar[str] = "gaussian"
+    last_layer_only: ClassVar[bool] = False
+    needs_logits: ClassVar[bool] = False
+    needs_moments: ClassVar[bool] = False
 
-    def fit(self, features: Features, classes: Classes | None) -> FittedGaussian:
+    def fit(self, responses: Responses) -> FittedGaussian:
         """One Gaussian a layer; see `Method.fit`."""
-        return FittedGaussian([fit_layer(layer, classes) for layer in features], classes is not None)
+        classes = responses.classes
+        return FittedGaussian([fit_layer(layer, classes) for layer in responses.features], classes is not None)
 
 
 @dataclass(frozen=True)
@@ -104,14 +108,16 @@ class FittedGaussian:
     layers: Sequence[LayerGaussian]
     class_conditional: bool
 
-    def score(self, features: Features, classes: Classes | None) -> NDArray[np.float64]:
+    def score(self, responses: Responses) -> NDArray[np.float64]:
         """See `FittedMethod.score`."""
-        scores = [layer.score(feature, classes) for layer, feature in zip(self.layers, features, strict=True)]
-        return np.stack(scores, axis=1)
+        classes = responses.classes
+        pairs = zip(self.layers, responses.features, strict=True)
+        return np.stack([layer.score(feature, classes) for layer, feature in pairs], axis=1)
 
-    def emit(self, graph: GraphBuilder, features: Sequence[str], predicted: str | None) -> list[str]:
+    def emit(self, graph: GraphBuilder, tensors: Tensors) -> list[str]:
         """See `FittedMethod.emit`."""
-        return [layer.emit(graph, feature, predicted) for layer, feature in zip(self.layers, features, strict=True)]
+        pairs = zip(self.layers, tensors.features, strict=True)
+        return [layer.emit(graph, feature, tensors.predicted) for layer, feature in pairs]
 
 
 def fit_layer(features: NDArray[np.float32], classes: Classes | None) -> LayerGaussian:

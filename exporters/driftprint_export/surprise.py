@@ -1,14 +1,12 @@
-"""Makes the layers' scores comparable and joins them into one.
+"""Makes scores of several kinds comparable: each becomes the surprise of meeting it among inliers.
 
-Each layer's score becomes the surprise of meeting it among inliers, ``-log P(S >= s)``, learnt on inliers
-that the method was not fitted on; beyond the largest of them it grows on along the slope of the last part.
-The sum over layers is Fisher's statistic for joining p-values (Fisher, *Statistical Methods for Research
-Workers*, 1932, section 21.1). The layers are not independent, so its p-value is not read from a table but
-from the calibration set.
+The surprise is ``-log P(S >= s)``, learnt on inliers that nothing was fitted on; beyond the largest of them it
+grows on along the slope of the last part.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +16,7 @@ from driftprint_export.builder import GraphBuilder
 
 KNOTS = 16
 LARGEST_SCORE = 1e6
-"""Of a layer, before joining: what lies beyond, infinity too, is cut off here."""
+"""What lies beyond, infinity too, is cut off here; likewise below its negative."""
 
 _TAIL = 0.1
 """The share of inliers whose scores give the slope of the tail."""
@@ -38,12 +36,12 @@ class Surprise:
 
     def __call__(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """The surprise of scores [N, L]: [N, L], not negative."""
-        clipped = np.clip(scores, 0, LARGEST_SCORE)
+        clipped = np.clip(scores, -LARGEST_SCORE, LARGEST_SCORE)
         ramps: NDArray[np.float64] = np.maximum(clipped[:, :, None] - self.knots, 0)
         surprises: NDArray[np.float64] = np.einsum("nlj,lj->nl", ramps, self.slopes)
         return surprises
 
-    def emit(self, graph: GraphBuilder, scores: list[str]) -> tuple[str, str]:
+    def emit(self, graph: GraphBuilder, scores: Sequence[str]) -> str:
         """The same as graph nodes.
 
         Args:
@@ -51,7 +49,7 @@ class Surprise:
             scores: for each layer the name of a float32 [N, 1].
 
         Returns:
-            The names of the joined score, [N], and of the layers' surprises, [N, L].
+            The name of the surprises, [N, L].
         """
         layers, ramps = self.knots.shape
         # All ramps of all layers side by side, [N, L * J]: a product with noughts and ones sets them out, a
@@ -59,14 +57,15 @@ class Surprise:
         spread = np.kron(np.eye(layers), np.ones((1, ramps)))
         slopes = np.kron(np.eye(layers), np.ones((ramps, 1))) * self.slopes.reshape(-1, 1)
         joined = graph.node("Concat", *scores, axis=1) if layers > 1 else scores[0]
-        clipped = graph.node("Clip", joined, *(graph.constant(np.float32(limit)) for limit in (0, LARGEST_SCORE)))
+        clipped = graph.node(
+            "Clip", joined, *(graph.constant(np.float32(limit)) for limit in (-LARGEST_SCORE, LARGEST_SCORE))
+        )
         starts = [graph.constant(array.astype(np.float32)) for array in (spread, -self.knots.reshape(-1))]
-        surprises = graph.node(
+        return graph.node(
             "MatMul",
             graph.node("Relu", graph.node("Gemm", clipped, *starts)),
             graph.constant(slopes.astype(np.float32)),
         )
-        return graph.reduce("ReduceSum", surprises, [1], keepdims=False), surprises
 
 
 def fit_surprise(scores: NDArray[np.float64]) -> Surprise:
@@ -75,7 +74,7 @@ def fit_surprise(scores: NDArray[np.float64]) -> Surprise:
     Args:
         scores: of inliers that the method was not fitted on, [N, L].
     """
-    curves = [_curve(layer) for layer in np.clip(scores, 0, LARGEST_SCORE).T]
+    curves = [_curve(layer) for layer in np.clip(scores, -LARGEST_SCORE, LARGEST_SCORE).T]
     return Surprise(np.stack([knots for knots, _ in curves]), np.stack([slopes for _, slopes in curves]))
 
 

@@ -1,0 +1,65 @@
+"""``python -m bench.detection.choose``: judges methods and combinations by inliers alone.
+
+A combination learns from all kinds of changed inliers but one, and is judged by how well it tells that one from fresh
+inliers. No outlier set is opened.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from bench.detection import contest
+from bench.detection.measure import auroc
+from bench.detection.results import unique
+from bench.detection.subjects import data_of, names, open_subject
+from bench.quoting import quote
+from driftprint_export.combinations import COMBINATIONS
+from driftprint_export.reference.datasets import load
+
+FIT = 10_000
+
+
+def main(
+    model: Annotated[list[str] | None, typer.Option(help="Only these models; repeatable.")] = None,
+    data: Annotated[Path | None, typer.Option(help="The folder of the data sets.")] = None,
+    quoted: Annotated[bool, typer.Option(help="Put the table into docs/detection.md.")] = False,
+) -> None:
+    """Print how each contender does on changes it has not seen."""
+    models = model or names()
+    columns = {name: judge(name, data) for name in models}
+    lines = [f"| AUROC on changes not seen | {' | '.join(models)} |", f"|---|{'---|' * len(models)}"]
+    for contender in contest.contenders():
+        cells = [f"{columns[name][contender.name]:.3f}" for name in models]
+        lines.append(f"| {contender.name} | {' | '.join(cells)} |")
+    table = "\n".join(lines) + "\n"
+    if quoted:
+        quote(table, Path("docs/detection.md"), "choose")
+    print(table)
+
+
+def judge(name: str, folder: Path | None) -> dict[str, float]:
+    """For each contender its mean AUROC over the kinds of changes, each left out in turn."""
+    subject = open_subject(name)
+    images = load(data_of(name), folder=folder)
+    model = contest.Model(subject, images.x_train[0])
+    inliers = contest.read_inliers(model, images, most=FIT, seed=0)
+    kinds = unique([kind for kind, _ in inliers.changed])
+    means = {}
+    for contender in contest.contenders():
+        if COMBINATIONS[contender.combination]().uses_changes:
+            learners = {kind: contest.learn_one(contender, inliers, without=kind) for kind in kinds}
+        else:
+            learners = dict.fromkeys(kinds, contest.learn_one(contender, inliers))
+        found = [
+            auroc(learners[kind].calibration, learners[kind].score(responses)) for kind, responses in inliers.changed
+        ]
+        means[contender.name] = float(np.mean(found))
+    return means
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,169 @@
+"""One model: every fingerprint and every peer learns from its inliers, then all of them meet the outliers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from bench.detection.subjects import Pixels, Subject
+from driftprint.manifest import SCORE_OUTPUT
+from driftprint.preprocess import make_preprocessor
+from driftprint_export.combinations import COMBINATIONS, DEFAULT_COMBINATION
+from driftprint_export.features import Runner
+from driftprint_export.layers import find_layers
+from driftprint_export.learn import learn, responses_to_changed
+from driftprint_export.methods import DEFAULT_METHOD, METHODS, Responses
+from driftprint_export.reference.datasets import DataSet
+
+JOINING_SHARE = 0.25
+CHANGED = 250
+
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A fingerprint.
+
+    Attributes:
+        method: its name.
+        combination: its name.
+        class_free: whether it is kept from the labels and the logits.
+    """
+
+    method: str
+    combination: str
+    class_free: bool = False
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        return f"{self.method} + {self.combination}{', class-free' if self.class_free else ''}"
+
+
+DEFAULT = Contender(DEFAULT_METHOD, DEFAULT_COMBINATION)
+CLASS_FREE = Contender(DEFAULT_METHOD, DEFAULT_COMBINATION, class_free=True)
+
+
+def contenders() -> list[Contender]:
+    """The default, without classes too; every combination of its method; every other method."""
+    others = [Contender(DEFAULT_METHOD, name) for name in COMBINATIONS if name != DEFAULT_COMBINATION]
+    methods = [Contender(name, "min" if name == "neuralfp" else "fisher") for name in METHODS if name != DEFAULT_METHOD]
+    return [DEFAULT, CLASS_FREE, *others, *methods]
+
+
+class Model:
+    """A subject's model, run on many frames at once.
+
+    Args:
+        subject: whose.
+    """
+
+    def __init__(self, subject: Subject, example: Pixels) -> None:
+        self._subject = subject
+        batch = make_preprocessor(subject.spec)(example)
+        self.layers = find_layers(subject.source, batch)
+        self.runner = Runner(subject.source, self.layers, moments=True)
+        self._bundle = onnxruntime.InferenceSession(subject.bundle.model, providers=["CPUExecutionProvider"])
+
+    def responses(self, pixels: Pixels) -> Responses:
+        """How the bare model responds."""
+        inputs = self._subject.inputs(pixels)
+        for start in range(0, len(inputs), self.runner.batch):
+            self.runner.run([inputs[i : i + 1] for i in range(start, min(start + self.runner.batch, len(inputs)))])
+        return self.runner.take().responses(self._subject.bundle.manifest.logits_output)
+
+    def changed(self, pixels: Pixels, *, seed: int) -> list[tuple[str, Responses]]:
+        """How it responds to changed inliers, with the kind of each change."""
+        inputs = self._subject.inputs(pixels)
+        rows = [inputs[i : i + 1] for i in range(len(inputs))]
+        logits = self._subject.bundle.manifest.logits_output
+        return list(responses_to_changed(self.runner, rows, self._subject.spec, logits, seed=seed))
+
+    def bundle_scores(self, pixels: Pixels) -> Scores:
+        """What the committed bundle's own graph says."""
+        inputs = self._subject.inputs(pixels)
+        name = self._subject.spec.name
+        chunks = [self._bundle.run([SCORE_OUTPUT], {name: inputs[i : i + 100]})[0] for i in range(0, len(inputs), 100)]
+        return np.concatenate(chunks).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A fitted fingerprint, and what it says of the calibration set."""
+
+    contender: Contender
+    score: Callable[[Responses], Scores]
+    calibration: Scores
+
+
+@dataclass(frozen=True)
+class Inliers:
+    """All that a fingerprint learns from, as the model responds to it.
+
+    Attributes:
+        fit: training images.
+        held_out: some of the calibration half of the test images.
+        changed: some of these changed, with the kind of change.
+        calibration: the rest of that half.
+    """
+
+    fit: Responses
+    held_out: Responses
+    changed: list[tuple[str, Responses]]
+    calibration: Responses
+
+
+def read_inliers(model: Model, data: DataSet, *, most: int, seed: int) -> Inliers:
+    """Run inliers through the model.
+
+    Args:
+        model: to run.
+        data: what it was trained on.
+        most: training images to fit on, at most.
+        seed: which ones, and which of the calibration images the layers are joined on.
+    """
+    random = np.random.default_rng(seed)
+    rows = random.permutation(len(data.x_train))[:most]
+    order = random.permutation(len(data.calibration))
+    joining, calibrating = np.split(order, [int(JOINING_SHARE * len(order))])
+    return Inliers(
+        model.responses(data.x_train[rows]),
+        model.responses(data.calibration[joining]),
+        model.changed(data.calibration[joining[:CHANGED]], seed=seed),
+        model.responses(data.calibration[calibrating]),
+    )
+
+
+def learn_one(contender: Contender, inliers: Inliers, *, without: str = "") -> Learner:
+    """Fit a fingerprint.
+
+    Args:
+        contender: which.
+        inliers: to learn from, and nothing else.
+        without: a kind of change that it is not shown.
+    """
+    method = METHODS[contender.method]()
+
+    def view(responses: Responses) -> Responses:
+        """What of the responses this contender may see."""
+        layers = slice(-1, None) if method.last_layer_only else slice(None)
+        moments = responses.moments if method.needs_moments else None
+        return Responses(
+            responses.features[layers],
+            None if contender.class_free else responses.logits,
+            None if moments is None else moments[layers],
+        )
+
+    changed = [view(responses) for kind, responses in inliers.changed if kind != without]
+    combination = COMBINATIONS[contender.combination]()
+    learnt = learn(method, combination, view(inliers.fit), view(inliers.held_out), changed)
+
+    def score(responses: Responses) -> Scores:
+        return learnt.score(view(responses))
+
+    return Learner(contender, score, score(inliers.calibration))

@@ -1,0 +1,167 @@
+"""Judges a frame by all that is known of it together, learnt from inliers alone.
+
+Two opinions are joined:
+
+- *How typical* its statistics are (`driftprint_export.combinations.statistics`): the Mahalanobis distance from those
+  of held-out inliers, both ways: a layer that stirs too little is as odd as one that stirs too much, and layers
+  that usually go together must.
+- *How like a changed inlier* the layers and the statistics are: a direction that tells held-out inliers from the
+  same inliers changed (`driftprint_export.changes`).
+
+Each becomes the surprise of meeting it among inliers (`driftprint_export.surprise`), and the surprises are added
+(Fisher's way of joining p-values). Neither can take away from the other: a surprise is never negative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driftprint_export.builder import GraphBuilder
+from driftprint_export.combinations.base import Evidence, EvidenceTensors
+from driftprint_export.combinations.discriminant import principal, separate, separate_out_of_fold, standardised
+from driftprint_export.combinations.statistics import emit_statistics, statistics
+from driftprint_export.methods.gaussian import shrunk_eigen
+from driftprint_export.surprise import Surprise, fit_surprise
+
+SMALLEST_DEVIATION = 1e-4
+"""Of a statistic: anything less is rounding, which differs between devices."""
+
+SMALLEST_SHARE = 1e-4
+"""Of the variance of a direction of standardised statistics in the largest one's."""
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Typical:
+    """How far statistics are from those of inliers.
+
+    Attributes:
+        centre: [S], the inliers' mean.
+        whitening: [S, S]; makes of centred statistics ones of unit variance that do not go together.
+    """
+
+    centre: Matrix
+    whitening: Matrix
+
+    def __call__(self, rows: Matrix) -> Matrix:
+        """[N, S] to [N], about the root of S for inliers."""
+        distance: Matrix = np.linalg.norm((rows - self.centre) @ self.whitening, axis=1)
+        return distance
+
+    def emit(self, graph: GraphBuilder, rows: str) -> str:
+        """The same as graph nodes; returns the name of a float32 [N, 1]."""
+        centred = graph.node("Sub", rows, graph.constant(self.centre.astype(np.float32)))
+        white = graph.node("MatMul", centred, graph.constant(self.whitening.astype(np.float32)))
+        return graph.reduce("ReduceL2", white, [1], keepdims=True)
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A weighted sum.
+
+    Attributes:
+        weights: [P].
+        offset: added to it.
+    """
+
+    weights: Matrix
+    offset: float
+
+    def __call__(self, rows: Matrix) -> Matrix:
+        """[N, P] to [N]."""
+        position: Matrix = rows @ self.weights + self.offset
+        return position
+
+    def emit(self, graph: GraphBuilder, rows: str) -> str:
+        """The same as graph nodes; returns the name of a float32 [N, 1]."""
+        weights, offset = self.weights[:, None].astype(np.float32), np.array([self.offset], np.float32)
+        return graph.node("Gemm", rows, graph.constant(weights), graph.constant(offset))
+
+
+@dataclass(frozen=True)
+class FittedJoint:
+    """See `FittedCombination`.
+
+    Attributes:
+        typical: of the statistics.
+        towards_changed: of the layers and the statistics, side by side; None where inliers cannot be changed.
+        surprise: of the one or two opinions.
+    """
+
+    typical: Typical
+    towards_changed: Direction | None
+    surprise: Surprise
+
+    def __call__(self, evidence: Evidence) -> Matrix:
+        """See `FittedCombination`; not negative."""
+        rows = statistics(evidence)
+        opinions = [self.typical(rows)]
+        if self.towards_changed is not None:
+            opinions.append(self.towards_changed(np.concatenate([*_layers(evidence), rows], axis=1)))
+        score: Matrix = self.surprise(np.stack(opinions, axis=1)).sum(axis=1)
+        return score
+
+    def emit(self, graph: GraphBuilder, tensors: EvidenceTensors) -> str:
+        """See `FittedCombination.emit`."""
+        rows = emit_statistics(graph, tensors)
+        opinions = [self.typical.emit(graph, rows)]
+        if self.towards_changed is not None:
+            everything = graph.node("Concat", *tensors.responses.features, rows, axis=1)
+            opinions.append(self.towards_changed.emit(graph, everything))
+        return graph.reduce("ReduceSum", self.surprise.emit(graph, opinions), [1], keepdims=False)
+
+
+class Joint:
+    """``joint``: all of it together."""
+
+    name: ClassVar[str] = "joint"
+    uses_changes: ClassVar[bool] = True
+
+    def fit(self, held_out: Evidence, changed: Sequence[Evidence]) -> FittedJoint:
+        """See `Combination.fit`."""
+        rows = statistics(held_out)
+        typical = fit_typical(rows)
+        if not changed:
+            return FittedJoint(typical, None, fit_surprise(typical(rows)[:, None]))
+        parts = [*map(principal, _layers(held_out)), standardised(rows, _scale(rows - rows.mean(axis=0)))]
+
+        def coordinates(evidence: Evidence) -> Matrix:
+            everything = (*_layers(evidence), statistics(evidence))
+            return np.concatenate([part(values) for part, values in zip(parts, everything, strict=True)], axis=1)
+
+        inliers, others = coordinates(held_out), [coordinates(evidence) for evidence in changed]
+        ends = np.cumsum([part.axes.shape[1] for part in parts])[:-1]
+        pieces = np.split(separate(inliers, others), ends)
+        weights = [part.axes @ piece for part, piece in zip(parts, pieces, strict=True)]
+        offset = -sum(float(part.centre @ piece) for part, piece in zip(parts, weights, strict=True))
+        # The direction leans towards the very inliers it was learnt from; surprise is about fresh ones.
+        surprise = fit_surprise(np.stack([typical(rows), separate_out_of_fold(inliers, others)], axis=1))
+        return FittedJoint(typical, Direction(np.concatenate(weights), offset), surprise)
+
+
+def fit_typical(rows: Matrix) -> Typical:
+    """Learn from the statistics of held-out inliers, [N, S]."""
+    centre = rows.mean(axis=0)
+    scale = _scale(rows - centre)
+    variances, directions = shrunk_eigen((rows - centre) / scale)
+    floor = max(float(variances.max(initial=0.0)) * SMALLEST_SHARE, 1e-12)
+    return Typical(centre, directions / np.sqrt(np.maximum(variances, floor)) / scale[:, None])
+
+
+def _layers(evidence: Evidence) -> list[Matrix]:
+    return [layer.astype(np.float64) for layer in evidence.responses.features]
+
+
+def _scale(centred: Matrix) -> Matrix:
+    """The deviation of each statistic, by its middle half, which odd frames cannot stretch; never 0."""
+    quarter, three_quarters = np.quantile(centred, (0.25, 0.75), axis=0)
+    deviation = (three_quarters - quarter) / 1.349
+    deviation = np.where(deviation > SMALLEST_DEVIATION, deviation, centred.std(axis=0))
+    scale: Matrix = np.maximum(deviation, SMALLEST_DEVIATION)
+    return scale
