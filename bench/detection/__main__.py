@@ -84,7 +84,8 @@ def examine(
     learners = {}
     for seed in seeds:
         known_inliers = contest.read_inliers(model, images, most=fit, seed=seed)
-        learners[seed] = [contest.learn_one(contender, known_inliers) for contender in contest.contenders()]
+        fitted = [contest.learn_one(contender, known_inliers) for contender in contest.contenders()]
+        learners[seed] = [(learnt, learnt.score(fresh)) for learnt in fitted]
     status.update(f"{name}: peers")
     rivals = _peers(model, subject, images, most=min(fit, FIT_PEERS))
     calibration = np.asarray(manifest.calibration.scores)
@@ -124,8 +125,10 @@ def examine(
         drawn[outliers.name] = scores
         responses = model.responses(outliers.pixels)
         for place, contender in enumerate(contest.contenders()):
-            fitted = [learners[seed][place] for seed in seeds]
-            runs = [measure(one.calibration, one.score(fresh), one.score(responses)) for one in fitted]
+            runs = [
+                measure(learnt.calibration, of_inliers, learnt.score(responses))
+                for learnt, of_inliers in (learners[seed][place] for seed in seeds)
+            ]
             rows.append(Row(**head, detector=contender.name, family="fingerprint", runs=runs))
         seen = peers.Frames(subject.inputs(outliers.pixels), responses)
         for rival, score in rivals.items():

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.outliers.checkpoint import Checkpoint, batches
 from bench.outliers.gan import Discriminator, judge
 from bench.outliers.pixels import Attacked, Images, PixelModel, bound_of, judged, to_planes
+from driftprint_export.reference.checkpoint import Checkpoint, batches
 from driftprint_export.reference.training import Normalisation, Show
 
 BATCH = 64

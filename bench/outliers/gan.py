@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from bench.outliers.checkpoint import Checkpoint, batches
 from bench.outliers.pixels import Images, to_pixels, to_planes
+from driftprint_export.reference.checkpoint import Checkpoint, batches
 from driftprint_export.reference.training import Show
 
 BATCH = 64

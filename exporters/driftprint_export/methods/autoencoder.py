@@ -9,7 +9,6 @@ one-sided Gaussian: to be reconstructed better than usual is no sign of an outli
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -18,7 +17,8 @@ from numpy.typing import NDArray
 
 from driftprint_export.builder import GraphBuilder
 from driftprint_export.methods.adam import Adam
-from driftprint_export.methods.base import Responses, Tensors
+from driftprint_export.methods.base import Responses
+from driftprint_export.methods.layerwise import Layerwise
 from driftprint_export.methods.precision import smallest_deviation
 
 MOST_HIDDEN = 128
@@ -105,28 +105,10 @@ class NeuralFp:
     def __init__(self, *, seed: int = 0) -> None:
         self._seed = seed
 
-    def fit(self, responses: Responses) -> FittedNeuralFp:
+    def fit(self, responses: Responses) -> Layerwise:
         """One autoencoder a layer; see `Method.fit`."""
         random = np.random.default_rng(self._seed)
-        return FittedNeuralFp([fit_autoencoder(layer, random) for layer in responses.features])
-
-
-@dataclass(frozen=True)
-class FittedNeuralFp:
-    """Autoencoders, one a layer; see `FittedMethod`."""
-
-    layers: Sequence[LayerAutoencoder]
-    class_conditional: bool = False
-
-    def score(self, responses: Responses) -> NDArray[np.float64]:
-        """See `FittedMethod.score`."""
-        pairs = zip(self.layers, responses.features, strict=True)
-        return np.stack([layer.score(feature) for layer, feature in pairs], axis=1)
-
-    def emit(self, graph: GraphBuilder, tensors: Tensors) -> list[str]:
-        """See `FittedMethod.emit`."""
-        pairs = zip(self.layers, tensors.features, strict=True)
-        return [layer.emit(graph, feature) for layer, feature in pairs]
+        return Layerwise([fit_autoencoder(layer, random) for layer in responses.features])
 
 
 def fit_autoencoder(features: NDArray[np.float32], random: np.random.Generator) -> LayerAutoencoder:

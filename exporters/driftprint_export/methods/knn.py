@@ -10,7 +10,6 @@ odd inliers first. The points lie apart already, so it is the first neighbour th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftprint_export.builder import GraphBuilder
-from driftprint_export.methods.base import Responses, Tensors
+from driftprint_export.methods.base import Responses
+from driftprint_export.methods.layerwise import Layerwise
 from driftprint_export.methods.precision import smallest_deviation
 
 MOST_POINTS = 256
@@ -84,28 +84,10 @@ class Knn:
     def __init__(self, *, seed: int = 0) -> None:
         self._seed = seed
 
-    def fit(self, responses: Responses) -> FittedKnn:
+    def fit(self, responses: Responses) -> Layerwise:
         """One coreset a layer; see `Method.fit`."""
         random = np.random.default_rng(self._seed)
-        return FittedKnn([fit_coreset(layer, random) for layer in responses.features])
-
-
-@dataclass(frozen=True)
-class FittedKnn:
-    """Coresets, one a layer; see `FittedMethod`."""
-
-    layers: Sequence[LayerCoreset]
-    class_conditional: bool = False
-
-    def score(self, responses: Responses) -> NDArray[np.float64]:
-        """See `FittedMethod.score`."""
-        pairs = zip(self.layers, responses.features, strict=True)
-        return np.stack([layer.score(feature) for layer, feature in pairs], axis=1)
-
-    def emit(self, graph: GraphBuilder, tensors: Tensors) -> list[str]:
-        """See `FittedMethod.emit`."""
-        pairs = zip(self.layers, tensors.features, strict=True)
-        return [layer.emit(graph, feature) for layer, feature in pairs]
+        return Layerwise([fit_coreset(layer, random) for layer in responses.features])
 
 
 def fit_coreset(features: NDArray[np.float32], random: np.random.Generator) -> LayerCoreset:

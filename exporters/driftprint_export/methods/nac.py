@@ -10,7 +10,6 @@ would throw a value from one bin into another. A layer's score is the share of w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,7 +18,8 @@ import onnx
 from numpy.typing import NDArray
 
 from driftprint_export.builder import GraphBuilder
-from driftprint_export.methods.base import Responses, Tensors
+from driftprint_export.methods.base import Responses
+from driftprint_export.methods.layerwise import Layerwise
 from driftprint_export.methods.precision import smallest_deviation
 
 BINS = 32
@@ -86,27 +86,9 @@ class Nac:
     needs_logits: ClassVar[bool] = False
     needs_moments: ClassVar[bool] = False
 
-    def fit(self, responses: Responses) -> FittedNac:
+    def fit(self, responses: Responses) -> Layerwise:
         """A histogram for each channel; see `Method.fit`."""
-        return FittedNac([fit_coverage(layer) for layer in responses.features])
-
-
-@dataclass(frozen=True)
-class FittedNac:
-    """Coverages, one a layer; see `FittedMethod`."""
-
-    layers: Sequence[LayerCoverage]
-    class_conditional: bool = False
-
-    def score(self, responses: Responses) -> NDArray[np.float64]:
-        """See `FittedMethod.score`."""
-        pairs = zip(self.layers, responses.features, strict=True)
-        return np.stack([layer.score(feature) for layer, feature in pairs], axis=1)
-
-    def emit(self, graph: GraphBuilder, tensors: Tensors) -> list[str]:
-        """See `FittedMethod.emit`."""
-        pairs = zip(self.layers, tensors.features, strict=True)
-        return [layer.emit(graph, feature) for layer, feature in pairs]
+        return Layerwise([fit_coverage(layer) for layer in responses.features])
 
 
 def fit_coverage(features: NDArray[np.float32]) -> LayerCoverage:

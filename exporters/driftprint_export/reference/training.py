@@ -7,7 +7,7 @@ interrupted goes on as if it had not been.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from driftprint_export.reference.checkpoint import batches, save_whole
 from driftprint_export.reference.muon import Muon
 from driftprint_export.reference.nets import Whitening
 
@@ -121,7 +122,7 @@ def train(
     for epoch in range(done, recipe.epochs):
         start = time.monotonic()
         random = np.random.default_rng((seed, epoch))
-        for step, rows in enumerate(_batches(len(images), recipe.batch, random)):
+        for step, rows in enumerate(batches(len(images), recipe.batch, random)):
             batch = normalisation(augment(images[rows], recipe, random))
             loss = loss_of(model(batch), torch.from_numpy(labels[rows].astype(np.int64)))
             model.zero_grad()
@@ -133,7 +134,7 @@ def train(
             show(epoch * steps + step + 1, recipe.epochs * steps, loss.item())
         seconds += time.monotonic() - start
         states = {name: part.state_dict() for name, part in parts.items()}
-        _save(checkpoint, {**states, "epochs": epoch + 1, "seconds": seconds})
+        save_whole(checkpoint, {**states, "epochs": epoch + 1, "seconds": seconds})
     return Trained(model.eval(), seconds)
 
 
@@ -185,17 +186,3 @@ def _schedule(optimiser: torch.optim.Optimizer, steps: int) -> torch.optim.lr_sc
     """A short rise, then a straight fall to nought."""
     rise = max(1, steps // 20)
     return torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1, (step + 1) / rise) * (1 - step / steps))
-
-
-def _batches(n: int, size: int, random: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    order = random.permutation(n)
-    for start in range(0, n - size + 1, size):
-        yield order[start : start + size]
-
-
-def _save(path: Path, state: dict[str, object]) -> None:
-    """Replace the file only once the new one is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    torch.save(state, part)
-    part.replace(path)

@@ -15,9 +15,13 @@ from numpy.typing import NDArray
 class Stateful(Protocol):
     """A module or an optimiser."""
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> dict[str, Any]:
+        """All that is to be kept of it."""
+        ...
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
+        """Become what was kept."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,16 @@ class Checkpoint:
         return int(saved["epochs"])
 
     def save(self, epochs: int) -> None:
-        """Replace the file only once the new one is whole."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_suffix(".part")
-        torch.save({**{name: part.state_dict() for name, part in self.parts.items()}, "epochs": epochs}, part)
-        part.replace(self.path)
+        """Keep the parts and how many epochs are done."""
+        save_whole(self.path, {**{name: part.state_dict() for name, part in self.parts.items()}, "epochs": epochs})
+
+
+def save_whole(path: Path, state: dict[str, Any]) -> None:
+    """Write a file that `torch.load` reads; the old one is replaced only once the new one is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    part.replace(path)
 
 
 def batches(count: int, size: int, random: np.random.Generator) -> Iterator[NDArray[np.int64]]:
