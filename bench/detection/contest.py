@@ -21,6 +21,8 @@ from driftprint_export.reference.datasets import DataSet
 
 JOINING_SHARE = 0.25
 CHANGED = 250
+HALVINGS = 10
+"""Of the line between two inliers, to find where the model's answer turns."""
 
 Scores = NDArray[np.float64]
 
@@ -72,7 +74,31 @@ class Model:
 
     def responses(self, pixels: Pixels) -> Responses:
         """How the bare model responds."""
-        inputs = self._subject.inputs(pixels)
+        return self._run(self._subject.inputs(pixels))
+
+    def between(self, pixels: Pixels, *, seed: int) -> Responses:
+        """How it responds where it is undecided between two classes.
+
+        Each is the last point on the line from an inlier to one of another class, up to which the model names the
+        first one's class.
+        """
+        random = np.random.default_rng(seed)
+        start = self._subject.inputs(pixels)
+        own = np.asarray(self._run(start).logits).argmax(axis=1)
+        other = np.array([random.choice(np.flatnonzero(own != name)) for name in own])
+        near, far = np.zeros(len(start), np.float32), np.ones(len(start), np.float32)
+
+        def on_line(share: NDArray[np.float32]) -> Responses:
+            weight = share.reshape(-1, *[1] * (start.ndim - 1))
+            return self._run((1 - weight) * start + weight * start[other])
+
+        for _ in range(HALVINGS):
+            middle = np.float32(0.5) * (near + far)
+            same = np.asarray(on_line(middle).logits).argmax(axis=1) == own
+            near, far = np.where(same, middle, near), np.where(same, far, middle)
+        return on_line(near)
+
+    def _run(self, inputs: NDArray[np.float32]) -> Responses:
         for start in range(0, len(inputs), self.runner.batch):
             self.runner.run([inputs[i : i + 1] for i in range(start, min(start + self.runner.batch, len(inputs)))])
         return self.runner.take().responses(self._subject.bundle.manifest.logits_output)

@@ -122,18 +122,64 @@ def _reshape(x: list[torch.Tensor], _a: Attributes) -> torch.Tensor:
     return x[0].reshape(shape)
 
 
+def _slice(x: list[torch.Tensor], _a: Attributes) -> torch.Tensor:
+    data, starts, ends, *rest = x
+    axes = rest[0].tolist() if rest else range(len(starts))
+    steps = rest[1].tolist() if len(rest) > 1 else [1] * len(starts)
+    places = [slice(None)] * data.ndim
+    for axis, start, end, step in zip(axes, starts.tolist(), ends.tolist(), steps, strict=True):
+        places[axis] = slice(start, min(end, data.shape[axis]), step)  # ONNX writes "to the end" as the largest number
+    return data[tuple(places)]
+
+
+def _quantise(x: list[torch.Tensor], a: Attributes) -> torch.Tensor:
+    """Still floats, which hold the integers exactly, and with the gradient of what was not rounded.
+
+    The "straight-through estimator" (Bengio, Leonard, Courville, arXiv 1308.3432).
+    """
+    data, scale, zero = x
+    limits = torch.iinfo(zero.dtype)
+    exact = data / _along(scale, data, a) + _along(zero, data, a)
+    rounded: torch.Tensor = exact + (exact.round() - exact).detach()
+    return rounded.clamp(limits.min, limits.max)
+
+
+def _dequantise(x: list[torch.Tensor], a: Attributes) -> torch.Tensor:
+    whole, scale, zero = x
+    return (whole - _along(zero, whole, a).float()) * _along(scale, whole, a)
+
+
+def _along(values: torch.Tensor, data: torch.Tensor, a: Attributes) -> torch.Tensor:
+    """One number for all of the data, or one for each place of an axis."""
+    if values.ndim == 0:
+        return values
+    return values.view([-1 if axis == a.get("axis", 1) else 1 for axis in range(data.ndim)])
+
+
 OPERATORS: dict[str, Operator] = {
     "Add": lambda x, _: x[0] + x[1],
     "BatchNormalization": _batch_norm,
+    "Concat": lambda x, a: torch.cat(x, dim=a["axis"]),
     "Conv": _conv,
+    "DequantizeLinear": _dequantise,
+    "Div": lambda x, _: x[0] / x[1],
+    "Erf": lambda x, _: torch.erf(x[0]),
     "Flatten": lambda x, a: x[0].flatten(a.get("axis", 1)),
     "Gemm": _gemm,
     "GlobalAveragePool": lambda x, _: x[0].mean(dim=(2, 3), keepdim=True),
     "Identity": lambda x, _: x[0],
+    "LayerNormalization": lambda x, a: F.layer_norm(x[0], x[1].shape, x[1], x[2], a.get("epsilon", 1e-5)),
     "MatMul": lambda x, _: x[0] @ x[1],
     "MaxPool": _max_pool,
+    "Mul": lambda x, _: x[0] * x[1],
+    "QuantizeLinear": _quantise,
     "ReduceMean": _mean,
     "Relu": lambda x, _: torch.relu(x[0]),
     "Reshape": _reshape,
+    "Shape": lambda x, a: torch.tensor(x[0].shape[a.get("start", 0) : a.get("end")]),
+    "Slice": _slice,
+    "Softmax": lambda x, a: x[0].softmax(dim=a.get("axis", -1)),
+    "Squeeze": lambda x, _: x[0].squeeze(tuple(x[1].tolist())),
+    "Transpose": lambda x, a: x[0].permute(a["perm"]),
 }
 """What the reference nets are made of."""

@@ -11,14 +11,16 @@ from torch import nn
 
 from bench.detection.torch_graph import GraphModule, in_stages
 from driftprint_export.layers import find_layers
-from driftprint_export.reference.nets import DigitResNet, FastResNet, SmallResNet
-from driftprint_export.source import SourceModel
+from driftprint_export.reference.nets import DigitResNet, FastResNet, SmallResNet, SmallViT
+from driftprint_export.reference.quantised import in_int8
+from driftprint_export.source import SourceModel, make_session
 from driftprint_export.torch_source import trace_module
 
 NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]]] = {
     "digits": (lambda: DigitResNet((4, 6, 8)), (1, 28, 28)),
     "fast": (lambda: FastResNet((4, 6, 8)), (3, 32, 32)),
     "small": (lambda: SmallResNet((4, 6, 8), blocks=1), (3, 32, 32)),
+    "vit": (lambda: SmallViT(width=8, depth=2, heads=2), (3, 32, 32)),
 }
 
 
@@ -42,6 +44,19 @@ def test_the_module_computes_what_the_net_does_with_gradients(name: str) -> None
         given = frames.clone().requires_grad_()
         gradients.append(torch.autograd.grad(model(given)[:, 3].sum(), given)[0])
     assert torch.allclose(gradients[0], gradients[1], atol=1e-4)
+
+
+def test_a_quantised_model_has_the_gradients_of_what_was_not_rounded() -> None:
+    net, source, frames = built("small")
+    quantised = in_int8(source, frames.numpy())
+    module = GraphModule(quantised.proto)
+    (expected,) = make_session(quantised.proto, where="small").run(None, {source.input.name: frames.numpy()})
+    assert np.allclose(module(frames).detach(), expected, atol=0.02 * np.abs(expected).max())
+    gradients = []
+    for model in (module, net):
+        given = frames.clone().requires_grad_()
+        gradients.append(torch.autograd.grad(model(given)[:, 3].sum(), given)[0].flatten())
+    assert torch.nn.functional.cosine_similarity(gradients[0], gradients[1], dim=0) > 0.8
 
 
 def test_stages_give_the_layers_and_together_the_output() -> None:

@@ -13,9 +13,9 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 from torch import nn
 
+from driftprint_export.reference import quantised
 from driftprint_export.source import SourceModel, load_onnx, prepare
 from driftprint_export.torch_source import trace_module
 
@@ -162,20 +162,9 @@ def in_float16(source: SourceModel) -> SourceModel:
     return prepare(proto, source.name, {})
 
 
-def in_int8(source: SourceModel, frames: NDArray[np.uint8], folder: Path) -> SourceModel:
+def in_int8(source: SourceModel, frames: NDArray[np.uint8]) -> SourceModel:
     """The same model quantised to integers, in QDQ form."""
-
-    class Frames(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self._rest = iter(frames)
-
-        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-            frame = next(self._rest, None)
-            return None if frame is None else {source.input.name: frame[None, None].astype(np.float32) / 255}
-
-    onnx.save(source.proto, str(folder / "model.onnx"))
-    quantize_static(folder / "model.onnx", folder / "int8.onnx", Frames(), quant_format=QuantFormat.QDQ)
-    return prepare(onnx.load(str(folder / "int8.onnx")), source.name, {})
+    return quantised.in_int8(source, frames[:, None].astype(np.float32) / np.float32(255))
 
 
 def copy(source: SourceModel) -> onnx.ModelProto:

@@ -43,8 +43,8 @@ def test_mnists_format_is_read(name: str, tmp_path: Path) -> None:
     arrays = write_idx(tmp_path)
     data = load(name, folder=tmp_path)
     assert np.array_equal(data.x_train, arrays["train"])
-    assert np.array_equal(data.x_test, arrays["t10k"])
-    assert list(data.y_test) == [0, 1, 2, 3]
+    assert np.array_equal(data.x_test, arrays["t10k"][data.y_test])
+    assert sorted(data.y_test) == [0, 1, 2, 3]
 
 
 def smooth(count: int) -> Images:
@@ -64,8 +64,8 @@ def test_cifar10s_archive_is_read_and_coded_as_jpeg(tmp_path: Path) -> None:
             archive.addfile(member, io.BytesIO(content))
     data = load("cifar10", folder=tmp_path)
     assert data.x_train.shape == (10, 32, 32, 3)
-    assert np.array_equal(data.x_test, as_jpeg(parts["test_batch"]))
-    assert np.abs(data.x_test.astype(int) - parts["test_batch"]).mean() < 8
+    assert np.array_equal(data.x_test, as_jpeg(parts["test_batch"])[data.y_test])
+    assert np.abs(data.x_test.astype(int) - parts["test_batch"][data.y_test]).mean() < 8
     assert list(data.y_train) == [0, 1] * 5
 
 
@@ -80,13 +80,23 @@ def test_svhns_crops_are_split_with_nought_as_a_digit(tmp_path: Path) -> None:
 
 def test_plain_arrays_are_taken_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arrays = {"x_train": smooth(3), "x_test": smooth(4)}
-    arrays |= {"y_train": np.zeros(3, np.uint8), "y_test": np.ones(4, np.uint8)}
+    arrays |= {"y_train": np.zeros(3, np.uint8), "y_test": np.arange(4, dtype=np.uint8)}
     np.savez(tmp_path / "cifar10.npz", allow_pickle=False, **arrays)
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
     data = load("cifar10")
     assert np.array_equal(data.x_train, arrays["x_train"])
-    assert np.array_equal(np.concatenate([data.calibration, data.fresh]), arrays["x_test"])
+    assert np.array_equal(np.concatenate([data.calibration, data.fresh]), arrays["x_test"][data.y_test])
     assert len(data.calibration) == 2
+
+
+def test_a_file_that_is_sorted_by_class_gives_halves_of_the_same_classes(tmp_path: Path) -> None:
+    labels = np.repeat(np.arange(10, dtype=np.uint8), 100)
+    images = np.zeros((1_000, 28, 28), np.uint8)
+    np.savez(tmp_path / "mnist.npz", x_train=images[:1], y_train=labels[:1], x_test=images, y_test=labels)
+    data = load("mnist", folder=tmp_path)
+    counts = np.bincount(data.y_test[: data.calibrating], minlength=10)
+    assert (counts > 25).all()
+    assert (counts < 75).all()
 
 
 def test_what_is_missing_is_named_with_where_to_get_it(tmp_path: Path) -> None:

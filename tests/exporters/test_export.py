@@ -55,14 +55,14 @@ def run(source: SourceModel, frames: NDArray[Any] = FRAMES, **settings: Any) -> 
     )
 
 
-def kind(name: str, folder: Path) -> SourceModel:
+def kind(name: str) -> SourceModel:
     forms: dict[str, Callable[[], SourceModel]] = {
         "convolutional": classifier,
         "tokens": tokens,
         "U-net": lambda: models.traced(models.seeded(models.UNet)),
         "detector": lambda: models.traced(models.seeded(models.TwoHeads)),
         "float16": lambda: models.in_float16(classifier()),
-        "int8": lambda: models.in_int8(classifier(), FRAMES[:100], folder),
+        "int8": lambda: models.in_int8(classifier(), FRAMES[:100]),
         "operator set 11": lambda: models.at_opset(models.trained_net(FRAMES, KINDS), 11),
         "fixed batch": lambda: models.with_fixed_batch(classifier()),
         "constant nodes": lambda: models.with_constant_nodes(classifier()),
@@ -85,7 +85,7 @@ KIND_NAMES = (
 
 @pytest.mark.parametrize("name", KIND_NAMES)
 def test_any_model_becomes_a_bundle_that_tells_outliers_from_inliers(name: str, tmp_path: Path) -> None:
-    source = kind(name, tmp_path)
+    source = kind(name)
     exported = run(source)
     path = tmp_path / "toy-1.driftprint"
     bundle = exported.bundle
@@ -98,8 +98,8 @@ def test_any_model_becomes_a_bundle_that_tells_outliers_from_inliers(name: str, 
 
 
 @pytest.mark.parametrize("name", KIND_NAMES)
-def test_the_models_own_outputs_stay_what_they_were(name: str, tmp_path: Path) -> None:
-    source = kind(name, tmp_path)
+def test_the_models_own_outputs_stay_what_they_were(name: str) -> None:
+    source = kind(name)
     bundle = run(source).bundle
     before = onnxruntime.InferenceSession(source.proto.SerializeToString(), providers=["CPUExecutionProvider"])
     after = onnxruntime.InferenceSession(bundle.model, providers=["CPUExecutionProvider"])

@@ -85,6 +85,20 @@ def test_what_lies_the_other_way_is_not_excused() -> None:
     assert found(known(shifted(0, 0, -8)), [known(shifted(0, 0, 3))]) > 0.95
 
 
+def test_a_classifier_that_is_undecided_is_noticed_however_typical_the_frame_is_otherwise() -> None:
+    random = np.random.default_rng(0)
+
+    def classified(rows: Matrix, margins: Matrix, seed: int) -> Evidence:
+        logits = np.stack([margins, np.zeros(len(rows)), np.full(len(rows), -5.0)], axis=1).astype(np.float32)
+        return evidence(np.exp(rows), [layer(len(rows), seed=seed)] * 3, logits)
+
+    sure = [random.normal(8, 3, 2000).clip(0.01) for _ in range(2)]
+    joint = Joint().fit(classified(inliers(), sure[0], 0), [classified(shifted(0, 0, 3), sure[0][:500], 4)])
+    fresh = joint(classified(inliers(seed=2), sure[1], 2))
+    undecided = joint(classified(shifted(0, 0, 0), np.full(500, 0.001), 3))
+    assert (undecided > np.quantile(fresh, 0.9)).mean() > 0.7
+
+
 def test_one_odd_inlier_does_not_decide_the_direction() -> None:
     rows = np.random.default_rng(0).normal(size=(2000, 3))
     odd = rows.copy()

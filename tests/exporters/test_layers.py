@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -81,9 +80,9 @@ def test_an_old_operator_set_gives_the_same_layers() -> None:
     assert [layer.shape for layer in find_layers(old, ONE)] == [layer.shape for layer in find_layers(conv(), ONE)]
 
 
-def test_an_integer_model_gives_dequantised_maps(tmp_path: Path) -> None:
+def test_an_integer_model_gives_dequantised_maps() -> None:
     frames, _ = models.stripes(20)
-    layers = find_layers(models.in_int8(conv(), frames, tmp_path), ONE)
+    layers = find_layers(models.in_int8(conv(), frames), ONE)
     assert [layer.shape[1:] for layer in layers] == [(8, 16, 16), (16, 8, 8), (32, 4, 4)]
     assert {layer.dtype for layer in layers} == {np.dtype(np.float32)}
 

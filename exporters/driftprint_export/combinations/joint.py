@@ -1,15 +1,18 @@
 """Judges a frame by all that is known of it together, learnt from inliers alone.
 
-Two opinions are joined:
+Up to three opinions are joined:
 
 - *How typical* its statistics are (`driftprint_export.combinations.statistics`): the Mahalanobis distance from those
   of held-out inliers, both ways: a layer that stirs too little is as odd as one that stirs too much, and layers
   that usually go together must.
 - *How like a changed inlier* the layers and the statistics are: a direction that tells held-out inliers from the
   same inliers changed (`driftprint_export.changes`).
+- *How undecided* a classifier is between its two best classes. The margin is among the statistics too, but there it is
+  one of many, and a frame that is typical but for a margin of nought, as one just across the boundary between two
+  classes is, would go unnoticed.
 
 Each becomes the surprise of meeting it among inliers (`driftprint_export.surprise`), and the surprises are added
-(Fisher's way of joining p-values). Neither can take away from the other: a surprise is never negative.
+(Fisher's way of joining p-values). None can take away from another: a surprise is never negative.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from numpy.typing import NDArray
 from driftprint_export.builder import GraphBuilder
 from driftprint_export.combinations.base import Evidence, EvidenceTensors
 from driftprint_export.combinations.discriminant import principal, separate, separate_out_of_fold, standardised
-from driftprint_export.combinations.statistics import emit_statistics, statistics
+from driftprint_export.combinations.statistics import MARGIN, emit_statistics, statistics
 from driftprint_export.methods.gaussian import shrunk_eigen
 from driftprint_export.surprise import Surprise, fit_surprise
 
@@ -91,11 +94,13 @@ class FittedJoint:
     Attributes:
         typical: of the statistics.
         towards_changed: of the layers and the statistics, side by side; None where inliers cannot be changed.
-        surprise: of the one or two opinions.
+        undecided: of the statistics; None for a model without classes.
+        surprise: of the one to three opinions.
     """
 
     typical: Typical
     towards_changed: Direction | None
+    undecided: Direction | None
     surprise: Surprise
 
     def __call__(self, evidence: Evidence) -> Matrix:
@@ -104,6 +109,8 @@ class FittedJoint:
         opinions = [self.typical(rows)]
         if self.towards_changed is not None:
             opinions.append(self.towards_changed(np.concatenate([*_layers(evidence), rows], axis=1)))
+        if self.undecided is not None:
+            opinions.append(self.undecided(rows))
         score: Matrix = self.surprise(np.stack(opinions, axis=1)).sum(axis=1)
         return score
 
@@ -114,6 +121,8 @@ class FittedJoint:
         if self.towards_changed is not None:
             everything = graph.node("Concat", *tensors.responses.features, rows, axis=1)
             opinions.append(self.towards_changed.emit(graph, everything))
+        if self.undecided is not None:
+            opinions.append(self.undecided.emit(graph, rows))
         return graph.reduce("ReduceSum", self.surprise.emit(graph, opinions), [1], keepdims=False)
 
 
@@ -127,22 +136,43 @@ class Joint:
         """See `Combination.fit`."""
         rows = statistics(held_out)
         typical = fit_typical(rows)
-        if not changed:
-            return FittedJoint(typical, None, fit_surprise(typical(rows)[:, None]))
-        parts = [*map(principal, _layers(held_out)), standardised(rows, _scale(rows - rows.mean(axis=0)))]
+        opinions = [typical(rows)]
+        towards_changed = None
+        if changed:
+            towards_changed, position = _fit_direction(held_out, changed)
+            opinions.append(position)
+        undecided = None
+        if held_out.responses.logits is not None:
+            undecided = _minus_margin(rows.shape[1])
+            opinions.append(undecided(rows))
+        return FittedJoint(typical, towards_changed, undecided, fit_surprise(np.stack(opinions, axis=1)))
 
-        def coordinates(evidence: Evidence) -> Matrix:
-            everything = (*_layers(evidence), statistics(evidence))
-            return np.concatenate([part(values) for part, values in zip(parts, everything, strict=True)], axis=1)
 
-        inliers, others = coordinates(held_out), [coordinates(evidence) for evidence in changed]
-        ends = np.cumsum([part.axes.shape[1] for part in parts])[:-1]
-        pieces = np.split(separate(inliers, others), ends)
-        weights = [part.axes @ piece for part, piece in zip(parts, pieces, strict=True)]
-        offset = -sum(float(part.centre @ piece) for part, piece in zip(parts, weights, strict=True))
-        # The direction leans towards the very inliers it was learnt from; surprise is about fresh ones.
-        surprise = fit_surprise(np.stack([typical(rows), separate_out_of_fold(inliers, others)], axis=1))
-        return FittedJoint(typical, Direction(np.concatenate(weights), offset), surprise)
+def _minus_margin(count: int) -> Direction:
+    """Of as many statistics."""
+    weights = np.zeros(count)
+    weights[MARGIN] = -1
+    return Direction(weights, 0.0)
+
+
+def _fit_direction(held_out: Evidence, changed: Sequence[Evidence]) -> tuple[Direction, Matrix]:
+    """The direction from held-out inliers towards changed ones, and where fresh inliers would lie along it, [N].
+
+    A direction leans towards the very inliers that it was learnt from, so these are placed along others.
+    """
+    rows = statistics(held_out)
+    parts = [*map(principal, _layers(held_out)), standardised(rows, _scale(rows - rows.mean(axis=0)))]
+
+    def coordinates(evidence: Evidence) -> Matrix:
+        everything = (*_layers(evidence), statistics(evidence))
+        return np.concatenate([part(values) for part, values in zip(parts, everything, strict=True)], axis=1)
+
+    inliers, others = coordinates(held_out), [coordinates(evidence) for evidence in changed]
+    ends = np.cumsum([part.axes.shape[1] for part in parts])[:-1]
+    pieces = np.split(separate(inliers, others), ends)
+    weights = [part.axes @ piece for part, piece in zip(parts, pieces, strict=True)]
+    offset = -sum(float(part.centre @ piece) for part, piece in zip(parts, weights, strict=True))
+    return Direction(np.concatenate(weights), offset), separate_out_of_fold(inliers, others)
 
 
 def fit_typical(rows: Matrix) -> Typical:

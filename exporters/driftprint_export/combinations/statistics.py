@@ -13,6 +13,9 @@ SMALLEST = 1e-6
 
 LARGEST = 1e6
 
+MARGIN = -2
+"""The column of the margin, for a model with classes."""
+
 
 def statistics(evidence: Evidence) -> NDArray[np.float64]:
     """The numbers that frames are judged by.

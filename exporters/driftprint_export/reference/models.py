@@ -52,7 +52,7 @@ MODELS = {
         "ten kinds of objects: a wide residual net trained on CIFAR-10",
         _OBJECTS,
         _CIFAR10,
-        Recipe(FastResNet, epochs=12, flip=True, shift=3),
+        Recipe(FastResNet, epochs=24, flip=True, shift=3, cutout=8),
     ),
     "cifar10-small": ReferenceModel(
         "cifar10",
@@ -66,7 +66,7 @@ MODELS = {
         "ten kinds of objects: a small vision transformer trained on CIFAR-10",
         _OBJECTS,
         _CIFAR10,
-        Recipe(SmallViT, epochs=40, batch=128, learning_rate=1e-3, weight_decay=0.05, flip=True, shift=4, adam=True),
+        Recipe(SmallViT, epochs=16, batch=128, learning_rate=1e-3, weight_decay=0.05, flip=True, shift=3, adam=True),
     ),
     "svhn": ReferenceModel(
         "svhn",
@@ -77,3 +77,6 @@ MODELS = {
     ),
 }
 """Every reference model by its name."""
+
+INT8 = "-int8"
+"""How the names of bundles end whose model was quantised to 8 bits."""

@@ -134,7 +134,7 @@ class SmallViT(nn.Module):
     better", NeurIPS 2021), which small data sets need.
     """
 
-    def __init__(self, *, width: int = 128, depth: int = 6, heads: int = 4, classes: int = 10) -> None:
+    def __init__(self, *, width: int = 96, depth: int = 4, heads: int = 4, classes: int = 10) -> None:
         super().__init__()
         self.embed = nn.Sequential(
             nn.Conv2d(3, width // 2, 3, stride=2, padding=1, bias=False),

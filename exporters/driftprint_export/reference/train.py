@@ -18,10 +18,14 @@ from driftprint.manifest import ImageInput
 from driftprint_export.classes import Task
 from driftprint_export.pipeline import Exported, ExportSettings, export
 from driftprint_export.reference.datasets import DataSet, load
-from driftprint_export.reference.models import MODELS, ReferenceModel
+from driftprint_export.reference.models import INT8, MODELS, ReferenceModel
+from driftprint_export.reference.quantised import in_int8
 from driftprint_export.reference.training import Trained, predict, train
 from driftprint_export.report import write_report
 from driftprint_export.torch_source import trace_module
+
+QUANTISED_ON = 500
+"""Training images whose responses set the ranges of the integers."""
 
 
 def train_model(name: str, data: DataSet, *, seed: int, work: Path, console: Console) -> Trained:
@@ -54,11 +58,20 @@ def train_model(name: str, data: DataSet, *, seed: int, work: Path, console: Con
 
 
 def export_model(
-    name: str, model: ReferenceModel, trained: Trained, data: DataSet, *, seed: int, version: int, console: Console
+    name: str,
+    model: ReferenceModel,
+    trained: Trained,
+    data: DataSet,
+    *,
+    seed: int,
+    version: int,
+    console: Console,
+    int8: bool = False,
 ) -> Exported:
     """Fingerprint a trained reference model: fitted on its training images, calibrated on half of the test images.
 
-    The other half, `DataSet.fresh`, stays unseen for benchmarks and tests.
+    The other half, `DataSet.fresh`, stays unseen for benchmarks and tests. In 8 bits the bundle's name ends in
+    `INT8`, and its description says so.
     """
     shape = data.x_train.shape[1:3]
     model_input = ImageInput(
@@ -74,18 +87,25 @@ def export_model(
         return track(items, description=description, total=total, console=console)
 
     channels = len(model.normalisation.mean)
+    source = trace_module(trained.model, np.zeros((1, channels, *shape), np.float32), name)
+    if int8:
+        rows = np.random.default_rng(seed).permutation(len(data.x_train))[:QUANTISED_ON]
+        source = in_int8(source, model.normalisation(data.x_train[rows]).contiguous().numpy())
     return export(
-        trace_module(trained.model, np.zeros((1, channels, *shape), np.float32), name),
+        source,
         model_input,
         ArrayFrames(data.x_train),
         ArrayFrames(data.calibration),
         ExportSettings(
-            name=name,
+            name=f"{name}{INT8}" if int8 else name,
             version=version,
-            description=model.description,
+            description=f"{model.description}, in 8 bits" if int8 else model.description,
             labels=model.labels,
             task=Task.CLASSIFIER,
-            arguments={"recipe": f"driftprint_export.reference.train {name}", "training_seed": str(seed)},
+            arguments={
+                "recipe": f"driftprint_export.reference.train {name}{' --int8' * int8}",
+                "training_seed": str(seed),
+            },
         ),
         first=data.x_train[0],
         track=show,
@@ -95,6 +115,7 @@ def export_model(
 def main(
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(MODELS)}.")],
     out: Annotated[Path, typer.Option(help="The folder to write the bundle and its report into.")] = Path(),
+    int8: Annotated[bool, typer.Option("--int8", help="Quantise it to 8 bits before it is exported.")] = False,
     seed: Annotated[int, typer.Option(help="Of the training.")] = 0,
     version: Annotated[int, typer.Option(help="The bundle's version.")] = 1,
     work: Annotated[Path | None, typer.Option(help="The folder of the checkpoints.")] = None,
@@ -118,7 +139,7 @@ def main(
     trained = train_model(name, images, seed=seed, work=work, console=console)
     right = float((predict(trained.model, images.x_test, model.normalisation) == images.y_test).mean())
     console.print(f"{name}: {right:.2%} of the test images named rightly, after {trained.seconds / 60:.0f} minutes")
-    exported = export_model(name, model, trained, images, seed=seed, version=version, console=console)
+    exported = export_model(name, model, trained, images, seed=seed, version=version, console=console, int8=int8)
     bundle = exported.bundle
     path = out / f"{bundle.manifest.id}{SUFFIX}"
     manifest = write_bundle(path, bundle.manifest, bundle.model, bundle.golden)
