@@ -128,7 +128,8 @@ def _slice(x: list[torch.Tensor], _a: Attributes) -> torch.Tensor:
     steps = rest[1].tolist() if len(rest) > 1 else [1] * len(starts)
     places = [slice(None)] * data.ndim
     for axis, start, end, step in zip(axes, starts.tolist(), ends.tolist(), steps, strict=True):
-        places[axis] = slice(start, min(end, data.shape[axis]), step)  # ONNX writes "to the end" as the largest number
+        # ONNX writes "to the end" as the largest number there is, and torch warns of it.
+        places[axis] = slice(*slice(start, end, step).indices(data.shape[axis]))
     return data[tuple(places)]
 
 
