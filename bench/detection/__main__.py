@@ -148,7 +148,7 @@ def examine(
 
 
 def _peers(model: contest.Model, subject: Subject, images: DataSet, *, most: int) -> dict[str, peers.Score]:
-    rows = np.random.default_rng(0).permutation(len(images.x_train))[:most]
+    rows = images.some(most, np.random.default_rng(0))
     pixels = images.x_train[rows]
     fit = peers.Frames(subject.inputs(pixels), model.responses(pixels))
     stages = in_stages(subject.source.proto, [layer.tensor for layer in model.layers])

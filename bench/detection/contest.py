@@ -154,7 +154,7 @@ def read_inliers(model: Model, data: DataSet, *, most: int, seed: int) -> Inlier
         seed: which ones, and which of the calibration images the layers are joined on.
     """
     random = np.random.default_rng(seed)
-    rows = random.permutation(len(data.x_train))[:most]
+    rows = data.some(most, random)
     order = random.permutation(len(data.calibration))
     joining, calibrating = np.split(order, [int(JOINING_SHARE * len(order))])
     return Inliers(

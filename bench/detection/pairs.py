@@ -128,7 +128,7 @@ def outliers_of(
         perturber = train_advgan(
             model,
             normalisation,
-            data.x_train[np.random.default_rng(0).permutation(len(data.x_train))[:ADVGAN_IMAGES]],
+            data.x_train[data.some(ADVGAN_IMAGES, np.random.default_rng(0))],
             seed=0,
             epochs=ADVGAN_EPOCHS,
             checkpoint=work / f"advgan-{name_of_model}.pt",

@@ -139,7 +139,8 @@ class Joint:
         opinions = [typical(rows)]
         towards_changed = None
         if changed:
-            towards_changed, position = _fit_direction(held_out, changed)
+            others = [[*_layers(evidence), statistics(evidence)] for evidence in changed]
+            towards_changed, position = _fit_direction([*_layers(held_out), rows], others)
             opinions.append(position)
         undecided = None
         if held_out.responses.logits is not None:
@@ -155,24 +156,27 @@ def _minus_margin(count: int) -> Direction:
     return Direction(weights, 0.0)
 
 
-def _fit_direction(held_out: Evidence, changed: Sequence[Evidence]) -> tuple[Direction, Matrix]:
+def _fit_direction(inliers: list[Matrix], changed: Sequence[list[Matrix]]) -> tuple[Direction, Matrix]:
     """The direction from held-out inliers towards changed ones, and where fresh inliers would lie along it, [N].
 
     A direction leans towards the very inliers that it was learnt from, so these are placed along others.
-    """
-    rows = statistics(held_out)
-    parts = [*map(principal, _layers(held_out)), standardised(rows, _scale(rows - rows.mean(axis=0)))]
 
-    def coordinates(evidence: Evidence) -> Matrix:
-        everything = (*_layers(evidence), statistics(evidence))
+    Args:
+        inliers: their layers, and last their statistics.
+        changed: for each kind of change the same.
+    """
+    *layers, rows = inliers
+    parts = [*map(principal, layers), standardised(rows, _scale(rows - rows.mean(axis=0)))]
+
+    def coordinates(everything: list[Matrix]) -> Matrix:
         return np.concatenate([part(values) for part, values in zip(parts, everything, strict=True)], axis=1)
 
-    inliers, others = coordinates(held_out), [coordinates(evidence) for evidence in changed]
+    placed, others = coordinates(inliers), [coordinates(everything) for everything in changed]
     ends = np.cumsum([part.axes.shape[1] for part in parts])[:-1]
-    pieces = np.split(separate(inliers, others), ends)
+    pieces = np.split(separate(placed, others), ends)
     weights = [part.axes @ piece for part, piece in zip(parts, pieces, strict=True)]
     offset = -sum(float(part.centre @ piece) for part, piece in zip(parts, weights, strict=True))
-    return Direction(np.concatenate(weights), offset), separate_out_of_fold(inliers, others)
+    return Direction(np.concatenate(weights), offset), separate_out_of_fold(placed, others)
 
 
 def fit_typical(rows: Matrix) -> Typical:

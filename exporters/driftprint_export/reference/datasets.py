@@ -59,6 +59,10 @@ class DataSet:
         """The others: no model, fingerprint or calibration has seen these."""
         return self.x_test[self.calibrating :]
 
+    def some(self, most: int, random: np.random.Generator) -> NDArray[np.intp]:
+        """Which training images to take where fewer will do: row numbers, drawn, as files may be sorted by class."""
+        return random.permutation(len(self.x_train))[:most]
+
     def unseen(self) -> NDArray[np.intp]:
         """Which of the `fresh` images are in no other part, not even as a copy: row numbers."""
         known = {image.tobytes() for images in (self.x_train, self.calibration) for image in images}

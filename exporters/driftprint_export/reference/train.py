@@ -89,7 +89,7 @@ def export_model(
     channels = len(model.normalisation.mean)
     source = trace_module(trained.model, np.zeros((1, channels, *shape), np.float32), name)
     if int8:
-        rows = np.random.default_rng(seed).permutation(len(data.x_train))[:QUANTISED_ON]
+        rows = data.some(QUANTISED_ON, np.random.default_rng(seed))
         source = in_int8(source, model.normalisation(data.x_train[rows]).contiguous().numpy())
     return export(
         source,
