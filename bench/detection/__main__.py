@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.status import Status
 
 from bench.detection import contest, peers, plots
-from bench.detection.measure import Scores, measure, resampled
+from bench.detection.measure import Scores, beyond_chance, measure, most_flagged, resampled
 from bench.detection.pairs import FULL, SMALL, Effort, outliers_of
 from bench.detection.report import summary, tables
 from bench.detection.results import Calibrated, ModelResults, Results, Row
@@ -159,21 +159,23 @@ def _peers(model: contest.Model, subject: Subject, images: DataSet, *, most: int
 def _calibrated(
     calibration: Scores, scores: Scores, predicted: NDArray[np.int64], labels: tuple[str, ...]
 ) -> Calibrated:
-    against, bound, random = (
-        Calibration(calibration.tolist()),
-        outlier_bound(len(calibration), ALPHA),
-        np.random.default_rng(0),
-    )
+    against, random = Calibration(calibration.tolist()), np.random.default_rng(0)
+    counted_bound = most_flagged(len(calibration), len(scores), ALPHA)
     flagged = np.array([against.p_value(float(score)) <= ALPHA for score in scores])
-    by_class = [float(flagged[predicted == k].mean()) if (predicted == k).any() else 0.0 for k in range(len(labels))]
-    worst = int(np.argmax(by_class))
+    frames = np.bincount(predicted, minlength=len(labels))
+    by_class = np.bincount(predicted, flagged, minlength=len(labels))
+    rates = by_class / np.maximum(frames, 1)
+    worst = int(np.argmax(rates))
     return Calibrated(
         alpha=ALPHA,
-        bound=bound,
-        within_bound=float((resampled(calibration, scores, ALPHA, ROUNDS, random) <= bound).mean()),
+        bound=outlier_bound(len(calibration), ALPHA),
+        counted_bound=counted_bound,
+        within_bound=float((resampled(calibration, scores, ALPHA, ROUNDS, random) <= counted_bound).mean()),
         flagged=float(flagged.mean()),
         worst_class=labels[worst],
-        worst_class_flagged=by_class[worst],
+        worst_class_frames=int(frames[worst]),
+        worst_class_flagged=float(rates[worst]),
+        over_twice=[labels[k] for k, n in enumerate(frames) if beyond_chance(int(by_class[k]), int(n), 2 * ALPHA)],
     )
 
 

@@ -1,8 +1,11 @@
-"""``python -m bench.detection.choose``: judges methods and combinations by inliers alone.
+"""``python -m bench.detection.choose``: judges methods, combinations and forms of the default by inliers alone.
 
 A combination learns from all kinds of changed inliers but one, and is judged by how well it tells that one from fresh
 inliers. One more kind, which none learns from, lies between two inliers, where the model is undecided. No outlier set
 is opened.
+
+The rule: the default is the form with the highest mean over all reference models. One that costs a device more must
+be better by `WORTH`.
 """
 
 from __future__ import annotations
@@ -14,14 +17,17 @@ import numpy as np
 import typer
 
 from bench.detection import contest
+from bench.detection.forms import forms
 from bench.detection.measure import auroc
 from bench.detection.results import unique
 from bench.detection.subjects import data_of, names, open_subject
 from bench.quoting import quote
-from driftprint_export.combinations import COMBINATIONS
 from driftprint_export.reference.datasets import load
 
 FIT = 10_000
+
+WORTH = 0.01
+"""Of AUROC, what a dearer form must add."""
 
 
 def main(
@@ -32,10 +38,10 @@ def main(
     """Print how each contender does on changes it has not seen."""
     models = model or names()
     columns = {name: judge(name, data) for name in models}
-    lines = [f"| AUROC on changes not seen | {' | '.join(models)} |", f"|---|{'---|' * len(models)}"]
-    for contender in contest.contenders():
-        cells = [f"{columns[name][contender.name]:.3f}" for name in models]
-        lines.append(f"| {contender.name} | {' | '.join(cells)} |")
+    lines = [f"| AUROC on changes not seen | {' | '.join(models)} | mean |", f"|---|{'---|' * len(models)}---|"]
+    for contender in _all():
+        found = [columns[name][contender.name] for name in models]
+        lines.append(f"| {contender.name} | {' | '.join(f'{value:.3f}' for value in found)} | {np.mean(found):.4f} |")
     table = "\n".join(lines) + "\n"
     if quoted:
         quote(table, Path("docs/detection.md"), "choose")
@@ -51,8 +57,8 @@ def judge(name: str, folder: Path | None) -> dict[str, float]:
     between = model.between(images.calibration[: contest.CHANGED], seed=0)
     kinds = unique([kind for kind, _ in inliers.changed])
     means = {}
-    for contender in contest.contenders():
-        if COMBINATIONS[contender.combination]().uses_changes:
+    for contender in _all():
+        if contender.combination().uses_changes:
             learners = {kind: contest.learn_one(contender, inliers, without=kind) for kind in kinds}
         else:
             learners = {}
@@ -61,6 +67,11 @@ def judge(name: str, folder: Path | None) -> dict[str, float]:
         found = [auroc(one.calibration, one.score(frames)) for one, frames in [*unseen, (whole, between)]]
         means[contender.name] = float(np.mean(found))
     return means
+
+
+def _all() -> list[contest.Contender]:
+    """The default is one of the forms."""
+    return [*forms(), *contest.contenders()[1:]]
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnxruntime
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from bench.detection.subjects import Pixels, Subject
 from driftprint.manifest import SCORE_OUTPUT
 from driftprint.preprocess import make_preprocessor
-from driftprint_export.combinations import COMBINATIONS, DEFAULT_COMBINATION
+from driftprint_export.combinations import COMBINATIONS, DEFAULT_COMBINATION, Combination
 from driftprint_export.features import Runner
 from driftprint_export.layers import find_layers
 from driftprint_export.learn import learn, responses_to_changed
-from driftprint_export.methods import DEFAULT_METHOD, METHODS, Responses
+from driftprint_export.methods import DEFAULT_METHOD, METHODS, Method, Responses
 from driftprint_export.reference.datasets import DataSet
 
 JOINING_SHARE = 0.25
@@ -32,30 +32,31 @@ class Contender:
     """A fingerprint.
 
     Attributes:
-        method: its name.
-        combination: its name.
+        name: for tables.
+        method: makes its method.
+        combination: makes its combination.
         class_free: whether it is kept from the labels and the logits.
     """
 
-    method: str
-    combination: str
+    name: str
+    method: Callable[[], Method]
+    combination: Callable[[], Combination]
     class_free: bool = False
-
-    @property
-    def name(self) -> str:
-        """For tables."""
-        return f"{self.method} + {self.combination}{', class-free' if self.class_free else ''}"
-
-
-DEFAULT = Contender(DEFAULT_METHOD, DEFAULT_COMBINATION)
-CLASS_FREE = Contender(DEFAULT_METHOD, DEFAULT_COMBINATION, class_free=True)
 
 
 def contenders() -> list[Contender]:
     """The default, without classes too; every combination of its method; every other method."""
-    others = [Contender(DEFAULT_METHOD, name) for name in COMBINATIONS if name != DEFAULT_COMBINATION]
-    methods = [Contender(name, "min" if name == "neuralfp" else "fisher") for name in METHODS if name != DEFAULT_METHOD]
-    return [DEFAULT, CLASS_FREE, *others, *methods]
+    default = _registered(DEFAULT_METHOD, DEFAULT_COMBINATION)
+    class_free = replace(default, name=f"{default.name}, class-free", class_free=True)
+    others = [_registered(DEFAULT_METHOD, name) for name in COMBINATIONS if name != DEFAULT_COMBINATION]
+    methods = [
+        _registered(name, "min" if name == "neuralfp" else "fisher") for name in METHODS if name != DEFAULT_METHOD
+    ]
+    return [default, class_free, *others, *methods]
+
+
+def _registered(method: str, combination: str) -> Contender:
+    return Contender(f"{method} + {combination}", METHODS[method], COMBINATIONS[combination])
 
 
 class Model:
@@ -173,21 +174,19 @@ def learn_one(contender: Contender, inliers: Inliers, *, without: str = "") -> L
         inliers: to learn from, and nothing else.
         without: a kind of change that it is not shown.
     """
-    method = METHODS[contender.method]()
+    method = contender.method()
 
     def view(responses: Responses) -> Responses:
         """What of the responses this contender may see."""
         layers = slice(-1, None) if method.last_layer_only else slice(None)
-        moments = responses.moments if method.needs_moments else None
         return Responses(
             responses.features[layers],
             None if contender.class_free else responses.logits,
-            None if moments is None else moments[layers],
+            None if responses.moments is None else responses.moments[layers],
         )
 
     changed = [view(responses) for kind, responses in inliers.changed if kind != without]
-    combination = COMBINATIONS[contender.combination]()
-    learnt = learn(method, combination, view(inliers.fit), view(inliers.held_out), changed)
+    learnt = learn(method, contender.combination(), view(inliers.fit), view(inliers.held_out), changed)
 
     def score(responses: Responses) -> Scores:
         return learnt.score(view(responses))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
+from scipy import stats
 
 KEPT = 0.95
 """The share of the calibration set below the threshold."""
@@ -60,6 +61,29 @@ def resampled(calibration: Scores, inliers: Scores, alpha: float, rounds: int, r
         p_values = (1 + n - np.searchsorted(ordered, dealt[n:], side="left")) / (n + 1)
         shares[i] = (p_values <= alpha).mean()
     return shares
+
+
+def most_flagged(calibrated: int, fresh: int, alpha: float, confidence: float = 0.99) -> float:
+    """What `driftprint.stats.conformal.outlier_bound` becomes where the ratio is counted on few frames.
+
+    The count follows a beta-binomial distribution: the bound's Beta, and the chance of counting.
+
+    Args:
+        calibrated: how many calibration scores.
+        fresh: how many other inliers.
+        alpha: frames with a p-value of at most this are flagged.
+        confidence: how sure the bound is, in (0, 1).
+
+    Returns:
+        The share of the fresh inliers that are flagged at most.
+    """
+    k = int(alpha * (calibrated + 1) + 1e-9)
+    return float(stats.betabinom.ppf(confidence, fresh, k, calibrated + 1 - k) / fresh)
+
+
+def beyond_chance(flagged: int, frames: int, rate: float, confidence: float = 0.99) -> bool:
+    """Whether so many of so many frames are flagged that their rate is above `rate`, not just by chance."""
+    return bool(flagged > stats.binom.ppf(confidence, frames, rate))
 
 
 def auroc(inliers: Scores, outliers: Scores) -> float:

@@ -142,4 +142,10 @@ class _StandIn(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: types.ModuleType) -> None:
         """Whatever is asked of it is an empty class."""
-        module.__getattr__ = lambda name: type(name, (), {})  # type: ignore[method-assign]
+        module.__getattr__ = _empty_class  # type: ignore[method-assign]
+
+
+def _empty_class(name: str) -> type:
+    if name.startswith("__"):  # Python itself asks whether a module has a file, and takes a class for one
+        raise AttributeError(name)
+    return type(name, (), {})

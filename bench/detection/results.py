@@ -42,13 +42,18 @@ class Calibrated(BaseModel):
     alpha: float
     bound: float
     """What the outlier ratio of inliers stays under with 99 % confidence."""
+    counted_bound: float
+    """What the ratio of so few fresh inliers stays under: the bound, and the chance of counting."""
     within_bound: float
-    """Had chance made another calibration set of the same size: how often of 200 times the ratio stayed under it."""
+    """Had chance made another calibration set of the same size: how often of 200 times the ratio stayed under that."""
     flagged: float
     """Of all fresh inliers."""
     worst_class: str
+    worst_class_frames: int
     worst_class_flagged: float
     """Of the class with the most."""
+    over_twice: list[str]
+    """The classes that flag inliers at more than twice alpha, by more than chance."""
 
 
 class ModelResults(BaseModel):

@@ -13,7 +13,7 @@ from driftprint.bundle import Bundle, read_bundle
 from driftprint.installed import find_bundle
 from driftprint.manifest import LAYERS_OUTPUT, SCORE_OUTPUT, ImageInput
 from driftprint_export.builder import PREFIX
-from driftprint_export.reference.models import INT8, MODELS
+from driftprint_export.reference.models import MODELS
 from driftprint_export.reference.training import Normalisation
 from driftprint_export.source import SourceModel, prepare
 
@@ -59,7 +59,7 @@ def names() -> list[str]:
 
 def data_of(name: str) -> str:
     """The data set that a model was trained on; see `driftprint_export.reference.datasets.load`."""
-    return QUICK if name == QUICK else MODELS[name.removesuffix(INT8)].data
+    return QUICK if name == QUICK else MODELS[name].data
 
 
 def open_subject(name: str) -> Subject:

@@ -67,9 +67,10 @@ def summary(results: Results) -> str:
     """The few lines of it that the README quotes, in Markdown."""
     lines = ["| the model alone takes | with its fingerprint it takes |", "|---|---|"]
     for name, low, high in BANDS:
-        more = [100 * (cost.ratio - 1) for cost in results.inference if low <= cost.bare_ms < high]
+        more = [round(100 * (cost.ratio - 1)) for cost in results.inference if low <= cost.bare_ms < high]
         if more:
-            lines.append(f"| {name} | {min(more):.0f} to {max(more):.0f} % more |")
+            least = f"{min(more)} to " if min(more) < max(more) else ""
+            lines.append(f"| {name} | {least}{max(more)} % more |")
     lines += [
         "",
         f"The agent itself takes {results.loop.fixed:.0f} microseconds a frame beyond decoding and the model.",

@@ -18,8 +18,8 @@ from driftprint_export.methods import Classes
 QUANTILE = 0.95
 """Where classes are to agree: at the default alpha."""
 
-PRIOR = 30
-"""A class of so many frames is trusted half: the fewer there are, the more it is taken for an average one."""
+_STEP = 0.04
+"""How far to both sides of `QUANTILE` the slope there is taken from."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,21 @@ class Balance:
 def fit_balance(scores: NDArray[np.float64], classes: Classes) -> Balance:
     """Learn the factors.
 
+    A class's quantile is known only as well as its frames are many. As far as classes differ by no more than that,
+    they are taken for alike (empirical Bayes; Efron and Morris, "Data analysis using Stein's estimator and its
+    generalizations", J. American Statistical Association 70, 1975): stretching by chance would unbalance them.
+
     Args:
         scores: of held-out inliers, [N], not negative.
         classes: what the model predicts for them.
     """
-    overall = float(np.quantile(scores, QUANTILE))
-    factors = np.ones(classes.count)
-    for k in range(classes.count):
-        own = scores[classes.index == k]
-        quantile = float(np.quantile(own, QUANTILE)) if len(own) else 0.0
-        if overall > 0 and quantile > 0:
-            factors[k] = (overall / quantile) ** (len(own) / (len(own) + PRIOR))
-    return Balance(factors)
+    below, overall, above = np.quantile(scores, (QUANTILE - _STEP, QUANTILE, QUANTILE + _STEP))
+    if below <= 0:
+        return Balance(np.ones(classes.count))
+    counts = np.bincount(classes.index, minlength=classes.count)
+    of_classes = [np.quantile(scores[classes.index == k], QUANTILE) if n else 0.0 for k, n in enumerate(counts)]
+    apart = np.log([quantile / overall if quantile > 0 else 1.0 for quantile in of_classes])
+    slope = np.log(above / below) / (2 * _STEP)
+    chance = np.square(slope) * QUANTILE * (1 - QUANTILE) / np.maximum(counts, 1)
+    genuine = max(0.0, float(np.average(np.square(apart) - chance, weights=counts)))
+    return Balance(np.exp(-apart * genuine / np.maximum(genuine + chance, 1e-12)))

@@ -27,6 +27,8 @@ _AXES_AS_INPUT = {
 class GraphBuilder:
     """A copy of a model that grows at its end; the model's own nodes stay as they are.
 
+    What is asked for a second time is not added again: a device computes everything once.
+
     Args:
         model: the model to start from.
     """
@@ -37,12 +39,17 @@ class GraphBuilder:
         self._graph = self.model.graph
         self._opset = default_opset(model)
         self._count = 0
+        self._made: dict[tuple[Any, ...], list[str]] = {}
+        """By what they are, the names of the constants and nodes added so far."""
 
     def constant(self, value: NDArray[Any]) -> str:
         """Add an initializer; returns its name."""
-        name = self._name("constant")
-        self._graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-        return name
+        whole = np.ascontiguousarray(value)
+        key = ("", whole.dtype.str, whole.shape, whole.tobytes())
+        if key not in self._made:
+            self._made[key] = [self._name("constant")]
+            self._graph.initializer.append(numpy_helper.from_array(whole, *self._made[key]))
+        return self._made[key][0]
 
     def node(self, op: str, *inputs: str, **attributes: Any) -> str:
         """Add a node with one output; returns the output's name."""
@@ -50,9 +57,11 @@ class GraphBuilder:
 
     def nodes(self, op: str, outputs: int, *inputs: str, **attributes: Any) -> list[str]:
         """Add a node with several outputs; returns their names."""
-        names = [self._name(op) for _ in range(outputs)]
-        self._graph.node.append(helper.make_node(op, list(inputs), names, name=names[0], **attributes))
-        return names
+        key = (op, outputs, inputs, repr(sorted(attributes.items())))
+        if key not in self._made:
+            names = self._made[key] = [self._name(op) for _ in range(outputs)]
+            self._graph.node.append(helper.make_node(op, list(inputs), names, name=names[0], **attributes))
+        return self._made[key]
 
     def reduce(self, op: str, tensor: str, axes: Sequence[int], *, keepdims: bool) -> str:
         """Add a reduction over `axes`; returns the output's name."""
@@ -67,6 +76,7 @@ class GraphBuilder:
 
     def _rename(self, tensor: str, name: str) -> None:
         """Rename a tensor that was added here."""
+        self._made.clear()  # it knows the old name
         for node in self._graph.node:
             for names in (node.input, node.output):
                 names[:] = [name if old == tensor else old for old in names]

@@ -13,7 +13,7 @@ import pytest
 
 from bench.detection import contest
 from bench.detection.results import Results
-from bench.detection.subjects import QUICK, open_subject
+from bench.detection.subjects import QUICK, names, open_subject
 from driftprint.scorer import Scorer
 from driftprint_export.features import frame_digest
 from driftprint_export.reference.datasets import load
@@ -53,6 +53,17 @@ def test_the_inputs_are_those_that_a_device_computes() -> None:
     scorer = Scorer(subject.bundle)
     one_by_one = [scorer.score(frame).score for frame in frames]
     assert np.allclose(contest.Model(subject, frames[0]).bundle_scores(frames), one_by_one, rtol=1e-3, atol=1e-3)
+
+
+def test_every_reference_bundle_was_measured_and_flags_inliers_as_promised() -> None:
+    """By the committed results, whose images are not in this repository."""
+    results = Results.model_validate_json((ROOT / "bench/results/detection.json").read_text())
+    assert {model.name for model in results.models} == set(names())
+    for model in results.models:
+        calibrated = model.calibrated
+        assert calibrated.flagged <= calibrated.counted_bound, model.name
+        assert calibrated.within_bound >= 0.97, model.name
+        assert calibrated.over_twice == [], model.name
 
 
 @pytest.mark.slow

@@ -33,10 +33,23 @@ def test_no_class_flags_inliers_twice_as_often_as_it_should() -> None:
     assert max(flagged(balance(scores, classes), classes)) < 0.08
 
 
-@pytest.mark.parametrize(("count", "most"), [(12, 2.0), (120, 1.8)])
-def test_a_class_of_few_frames_is_taken_for_an_average_one(count: int, most: float) -> None:
-    factors = fit_balance(*inliers(count)).factors
-    assert (np.maximum(factors, 1 / factors) < most).all()
+@pytest.mark.parametrize("count", [12, 120, 1200])
+def test_classes_that_differ_by_chance_alone_are_left_nearly_alone(count: int) -> None:
+    random = np.random.default_rng(0)
+    logs = [
+        np.abs(np.log(fit_balance(random.exponential(size=count), Classes(random.integers(0, 3, count), 3)).factors))
+        for _ in range(100)
+    ]
+    deviation_of_a_quantile = 4.4 / 3 / np.sqrt(count / 3)
+    assert np.mean(logs) < 0.4 * deviation_of_a_quantile
+
+
+def test_a_rare_class_is_taken_for_an_average_one_more_than_a_common_one() -> None:
+    scores, classes = inliers(3000)
+    rare = np.flatnonzero(classes.index == 1)[10:]
+    kept = np.setdiff1d(np.arange(3000), rare)
+    rare_factor = fit_balance(scores[kept], Classes(classes.index[kept], 4)).factors[1]
+    assert fit_balance(scores, classes).factors[1] < 0.8 * rare_factor
 
 
 def test_a_class_that_is_never_predicted_is_left_alone() -> None:

@@ -15,6 +15,7 @@ from driftprint_export.combinations import Evidence, EvidenceTensors
 from driftprint_export.combinations.discriminant import separate, separate_out_of_fold
 from driftprint_export.combinations.joint import FittedJoint, Joint
 from driftprint_export.combinations.statistics import emit_statistics, statistics
+from driftprint_export.combinations.undecided import Margin, Odds, Undecided
 from driftprint_export.methods import Features, Responses, Tensors
 from tests.exporters.graphs import run_emitted
 
@@ -181,10 +182,36 @@ def test_the_graph_computes_the_same_statistics(layers: int, with_logits: bool, 
     assert np.allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
-def test_a_sure_model_has_a_large_margin_and_a_low_energy() -> None:
+def test_a_sure_model_is_far_from_undecided_and_has_a_low_energy() -> None:
     features, distances = [np.ones((2, 3), np.float32)], np.ones((2, 1))
     logits = np.array([[1.0, 1.0, 0.0], [9.0, 0.0, 0.0]], np.float32)
     unsure, sure = statistics(evidence(distances, features, logits))[:, 2:]
     assert unsure[0] == pytest.approx(0)
-    assert sure[0] == pytest.approx(9)
+    assert sure[0] == pytest.approx(-9)
     assert sure[1] < unsure[1]
+
+
+@pytest.mark.parametrize("measure", [Margin(), Odds()])
+@pytest.mark.parametrize("classes", [2, 3, 1000])
+@pytest.mark.parametrize("opset", [11, 13, 18])
+def test_the_graph_finds_models_as_undecided_as_numpy_does(measure: Undecided, classes: int, opset: int) -> None:
+    logits = (30 * np.random.default_rng(0).normal(size=(20, classes))).astype(np.float32)
+    logits[0] = 0
+
+    def emit(graph: GraphBuilder, names: list[str], _predicted: str) -> list[str]:
+        return [measure.emit(graph, names[0])]
+
+    (found,) = run_emitted(emit, [logits], opset=opset)
+    assert np.allclose(found[:, 0], measure(logits), rtol=1e-4, atol=1e-4)
+
+
+def test_odds_are_those_of_the_other_classes() -> None:
+    probabilities = np.array([[0.5, 0.5, 1e-9], [0.9, 0.06, 0.04], [0.04, 0.06, 0.9]])
+    odds = np.exp(Odds()(np.log(probabilities).astype(np.float32) + 7))
+    assert odds == pytest.approx([1, 1 / 9, 1 / 9], rel=1e-4)
+
+
+def test_odds_tell_sure_frames_from_surer_ones() -> None:
+    """Their largest probabilities are both 1 in float32."""
+    sure, surer = Odds()(np.array([[30, 0, 0], [40, 0, 0]], np.float32))
+    assert surer == pytest.approx(sure - 10)

@@ -1,15 +1,16 @@
 """Judges a frame by all that is known of it together, learnt from inliers alone.
 
-Up to three opinions are joined:
+Up to four opinions are joined:
 
 - *How typical* its statistics are (`driftprint_export.combinations.statistics`): the Mahalanobis distance from those
   of held-out inliers, both ways: a layer that stirs too little is as odd as one that stirs too much, and layers
   that usually go together must.
 - *How like a changed inlier* the layers and the statistics are: a direction that tells held-out inliers from the
   same inliers changed (`driftprint_export.changes`).
-- *How undecided* a classifier is between its two best classes. The margin is among the statistics too, but there it is
-  one of many, and a frame that is typical but for a margin of nought, as one just across the boundary between two
-  classes is, would go unnoticed.
+- *How undecided* a classifier is (`driftprint_export.combinations.undecided`), twice: by the margin between its two
+  best classes, and by its free energy. Both are among the statistics too, but there they are two of many, and a frame
+  that is typical but for a margin of nought, as one just across the boundary between two classes is, would go
+  unnoticed.
 
 Each becomes the surprise of meeting it among inliers (`driftprint_export.surprise`), and the surprises are added
 (Fisher's way of joining p-values). None can take away from another: a surprise is never negative.
@@ -27,7 +28,8 @@ from numpy.typing import NDArray
 from driftprint_export.builder import GraphBuilder
 from driftprint_export.combinations.base import Evidence, EvidenceTensors
 from driftprint_export.combinations.discriminant import principal, separate, separate_out_of_fold, standardised
-from driftprint_export.combinations.statistics import MARGIN, emit_statistics, statistics
+from driftprint_export.combinations.statistics import emit_statistics, statistics
+from driftprint_export.combinations.undecided import Energy, Margin, Undecided
 from driftprint_export.methods.gaussian import shrunk_eigen
 from driftprint_export.surprise import Surprise, fit_surprise
 
@@ -94,13 +96,13 @@ class FittedJoint:
     Attributes:
         typical: of the statistics.
         towards_changed: of the layers and the statistics, side by side; None where inliers cannot be changed.
-        undecided: of the statistics; None for a model without classes.
-        surprise: of the one to three opinions.
+        undecided: the opinions on the logits, of a model with classes.
+        surprise: of all opinions.
     """
 
     typical: Typical
     towards_changed: Direction | None
-    undecided: Direction | None
+    undecided: Sequence[Undecided]
     surprise: Surprise
 
     def __call__(self, evidence: Evidence) -> Matrix:
@@ -109,8 +111,9 @@ class FittedJoint:
         opinions = [self.typical(rows)]
         if self.towards_changed is not None:
             opinions.append(self.towards_changed(np.concatenate([*_layers(evidence), rows], axis=1)))
-        if self.undecided is not None:
-            opinions.append(self.undecided(rows))
+        logits = evidence.responses.logits
+        if logits is not None:
+            opinions += [measure(logits) for measure in self.undecided]
         score: Matrix = self.surprise(np.stack(opinions, axis=1)).sum(axis=1)
         return score
 
@@ -121,16 +124,24 @@ class FittedJoint:
         if self.towards_changed is not None:
             everything = graph.node("Concat", *tensors.responses.features, rows, axis=1)
             opinions.append(self.towards_changed.emit(graph, everything))
-        if self.undecided is not None:
-            opinions.append(self.undecided.emit(graph, rows))
+        logits = tensors.responses.logits
+        if logits is not None:
+            opinions += [measure.emit(graph, logits) for measure in self.undecided]
         return graph.reduce("ReduceSum", self.surprise.emit(graph, opinions), [1], keepdims=False)
 
 
+@dataclass(frozen=True)
 class Joint:
-    """``joint``: all of it together."""
+    """``joint``: all of it together.
+
+    Attributes:
+        undecided: the opinions on a classifier's logits.
+    """
 
     name: ClassVar[str] = "joint"
     uses_changes: ClassVar[bool] = True
+
+    undecided: Sequence[Undecided] = (Margin(), Energy())
 
     def fit(self, held_out: Evidence, changed: Sequence[Evidence]) -> FittedJoint:
         """See `Combination.fit`."""
@@ -142,18 +153,10 @@ class Joint:
             others = [[*_layers(evidence), statistics(evidence)] for evidence in changed]
             towards_changed, position = _fit_direction([*_layers(held_out), rows], others)
             opinions.append(position)
-        undecided = None
-        if held_out.responses.logits is not None:
-            undecided = _minus_margin(rows.shape[1])
-            opinions.append(undecided(rows))
-        return FittedJoint(typical, towards_changed, undecided, fit_surprise(np.stack(opinions, axis=1)))
-
-
-def _minus_margin(count: int) -> Direction:
-    """Of as many statistics."""
-    weights = np.zeros(count)
-    weights[MARGIN] = -1
-    return Direction(weights, 0.0)
+        logits = held_out.responses.logits
+        if logits is not None:
+            opinions += [measure(logits) for measure in self.undecided]
+        return FittedJoint(typical, towards_changed, self.undecided, fit_surprise(np.stack(opinions, axis=1)))
 
 
 def _fit_direction(inliers: list[Matrix], changed: Sequence[list[Matrix]]) -> tuple[Direction, Matrix]:

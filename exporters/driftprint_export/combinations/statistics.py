@@ -7,22 +7,21 @@ from numpy.typing import NDArray
 
 from driftprint_export.builder import GraphBuilder
 from driftprint_export.combinations.base import Evidence, EvidenceTensors
+from driftprint_export.combinations.undecided import Energy, Margin
 
 SMALLEST = 1e-6
 """Of a number whose logarithm is taken."""
 
 LARGEST = 1e6
 
-MARGIN = -2
-"""The column of the margin, for a model with classes."""
+_OF_LOGITS = (Margin(), Energy())
 
 
 def statistics(evidence: Evidence) -> NDArray[np.float64]:
     """The numbers that frames are judged by.
 
     Of each layer the logarithms of its distance and of its vector's length: outliers may lie far off in one
-    layer and hardly stir another. Of a classifier its free energy (Liu et al., "Energy-based
-    out-of-distribution detection", NeurIPS 2020, equation 4) and the margin between its two best classes.
+    layer and hardly stir another. Of a classifier the margin between its two best classes and its free energy.
 
     Returns:
         [N, 2 L], or [N, 2 L + 2] for a model with classes.
@@ -31,11 +30,7 @@ def statistics(evidence: Evidence) -> NDArray[np.float64]:
     lengths = np.stack([np.linalg.norm(layer.astype(np.float64), axis=1) for layer in responses.features], axis=1)
     columns = [_log(evidence.distances), _log(lengths)]
     if responses.logits is not None:
-        wide = responses.logits.astype(np.float64)
-        best = wide.max(axis=1, keepdims=True)
-        energy = -(np.log(np.exp(wide - best).sum(axis=1, keepdims=True)) + best)
-        second = np.partition(wide, -2, axis=1)[:, -2:-1]
-        columns += [best - second, energy]
+        columns += [measure(responses.logits)[:, None] for measure in _OF_LOGITS]
     return np.concatenate(columns, axis=1)
 
 
@@ -47,10 +42,7 @@ def emit_statistics(graph: GraphBuilder, tensors: EvidenceTensors) -> str:
     logs = graph.node("Log", graph.node("Clip", graph.node("Concat", *tensors.distances, *lengths, axis=1), *limits))
     if logits is None:
         return logs
-    two, _ = graph.nodes("TopK", 2, logits, graph.constant(np.array([2], np.int64)), axis=1)
-    margin = graph.node("MatMul", two, graph.constant(np.array([[1.0], [-1.0]], np.float32)))
-    energy = graph.node("Neg", graph.reduce("ReduceLogSumExp", logits, [1], keepdims=True))
-    return graph.node("Concat", logs, margin, energy, axis=1)
+    return graph.node("Concat", logs, *(measure.emit(graph, logits) for measure in _OF_LOGITS), axis=1)
 
 
 def _log(values: NDArray[np.float64]) -> NDArray[np.float64]:

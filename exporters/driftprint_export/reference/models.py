@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from driftprint.manifest import Colour
 from driftprint_export.reference.nets import DigitResNet, FastResNet, SmallResNet, SmallViT
@@ -25,6 +25,8 @@ class ReferenceModel:
         labels: the classes.
         normalisation: of the pixels.
         recipe: how it is trained.
+        trained_as: the name of the model whose training it shares; None for one of its own.
+        int8: whether it is quantised to 8 bits after its training.
     """
 
     data: str
@@ -32,6 +34,8 @@ class ReferenceModel:
     labels: tuple[str, ...]
     normalisation: Normalisation
     recipe: Recipe
+    trained_as: str | None = None
+    int8: bool = False
 
     @property
     def colour(self) -> Colour:
@@ -78,5 +82,7 @@ MODELS = {
 }
 """Every reference model by its name."""
 
-INT8 = "-int8"
-"""How the names of bundles end whose model was quantised to 8 bits."""
+_SMALL = MODELS["cifar10-small"]
+MODELS["cifar10-small-int8"] = replace(
+    _SMALL, description=f"{_SMALL.description}, in 8 bits", trained_as="cifar10-small", int8=True
+)

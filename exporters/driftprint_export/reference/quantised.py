@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from driftprint_export.source import SourceModel, prepare
 
@@ -22,8 +23,9 @@ def in_int8(source: SourceModel, inputs: NDArray[np.float32]) -> SourceModel:
             the range of the integers.
     """
     with tempfile.TemporaryDirectory() as folder:
-        before, after = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
-        onnx.save(source.proto, str(before))
+        given, before, after = (Path(folder) / f"{name}.onnx" for name in ("given", "float32", "int8"))
+        onnx.save(source.proto, str(given))
+        quant_pre_process(given, before, skip_symbolic_shape=True)
         quantize_static(before, after, _Reader(source.input.name, inputs), quant_format=QuantFormat.QDQ)
         return prepare(onnx.load(str(after)), source.name, {})
 

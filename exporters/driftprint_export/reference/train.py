@@ -18,7 +18,7 @@ from driftprint.manifest import ImageInput
 from driftprint_export.classes import Task
 from driftprint_export.pipeline import Exported, ExportSettings, export
 from driftprint_export.reference.datasets import DataSet, load
-from driftprint_export.reference.models import INT8, MODELS, ReferenceModel
+from driftprint_export.reference.models import MODELS, ReferenceModel
 from driftprint_export.reference.quantised import in_int8
 from driftprint_export.reference.training import Trained, predict, train
 from driftprint_export.report import write_report
@@ -39,9 +39,10 @@ def train_model(name: str, data: DataSet, *, seed: int, work: Path, console: Con
         console: where the progress is shown.
     """
     model = MODELS[name]
+    weights = model.trained_as or name
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[loss]}"), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
-        bar = progress.add_task(f"training {name}", total=None, loss="")
+        bar = progress.add_task(f"training {weights}", total=None, loss="")
 
         def show(done: int, total: int, loss: float) -> None:
             progress.update(bar, completed=done, total=total, loss=f"step {done} of {total}, loss {loss:.3f}")
@@ -52,7 +53,7 @@ def train_model(name: str, data: DataSet, *, seed: int, work: Path, console: Con
             data.y_train,
             model.normalisation,
             seed=seed,
-            checkpoint=work / f"{name}-{seed}.pt",
+            checkpoint=work / f"{weights}-{seed}.pt",
             show=show,
         )
 
@@ -66,12 +67,10 @@ def export_model(
     seed: int,
     version: int,
     console: Console,
-    int8: bool = False,
 ) -> Exported:
     """Fingerprint a trained reference model: fitted on its training images, calibrated on half of the test images.
 
-    The other half, `DataSet.fresh`, stays unseen for benchmarks and tests. In 8 bits the bundle's name ends in
-    `INT8`, and its description says so.
+    The other half, `DataSet.fresh`, stays unseen for benchmarks and tests.
     """
     shape = data.x_train.shape[1:3]
     model_input = ImageInput(
@@ -88,7 +87,7 @@ def export_model(
 
     channels = len(model.normalisation.mean)
     source = trace_module(trained.model, np.zeros((1, channels, *shape), np.float32), name)
-    if int8:
+    if model.int8:
         rows = data.some(QUANTISED_ON, np.random.default_rng(seed))
         source = in_int8(source, model.normalisation(data.x_train[rows]).contiguous().numpy())
     return export(
@@ -97,15 +96,12 @@ def export_model(
         ArrayFrames(data.x_train),
         ArrayFrames(data.calibration),
         ExportSettings(
-            name=f"{name}{INT8}" if int8 else name,
+            name=name,
             version=version,
-            description=f"{model.description}, in 8 bits" if int8 else model.description,
+            description=model.description,
             labels=model.labels,
             task=Task.CLASSIFIER,
-            arguments={
-                "recipe": f"driftprint_export.reference.train {name}{' --int8' * int8}",
-                "training_seed": str(seed),
-            },
+            arguments={"recipe": f"driftprint_export.reference.train {name}", "training_seed": str(seed)},
         ),
         first=data.x_train[0],
         track=show,
@@ -115,7 +111,6 @@ def export_model(
 def main(
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(MODELS)}.")],
     out: Annotated[Path, typer.Option(help="The folder to write the bundle and its report into.")] = Path(),
-    int8: Annotated[bool, typer.Option("--int8", help="Quantise it to 8 bits before it is exported.")] = False,
     seed: Annotated[int, typer.Option(help="Of the training.")] = 0,
     version: Annotated[int, typer.Option(help="The bundle's version.")] = 1,
     work: Annotated[Path | None, typer.Option(help="The folder of the checkpoints.")] = None,
@@ -138,8 +133,9 @@ def main(
     work = work or Path(pooch.os_cache("driftprint")) / "training"
     trained = train_model(name, images, seed=seed, work=work, console=console)
     right = float((predict(trained.model, images.x_test, model.normalisation) == images.y_test).mean())
-    console.print(f"{name}: {right:.2%} of the test images named rightly, after {trained.seconds / 60:.0f} minutes")
-    exported = export_model(name, model, trained, images, seed=seed, version=version, console=console, int8=int8)
+    trained_as, minutes = model.trained_as or name, trained.seconds / 60
+    console.print(f"{trained_as}: {right:.2%} of the test images named rightly, after {minutes:.0f} minutes")
+    exported = export_model(name, model, trained, images, seed=seed, version=version, console=console)
     bundle = exported.bundle
     path = out / f"{bundle.manifest.id}{SUFFIX}"
     manifest = write_bundle(path, bundle.manifest, bundle.model, bundle.golden)
