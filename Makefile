@@ -28,7 +28,7 @@ check: .venv/.dev ## lint, formatting, types, and which part may import which
 	$(BIN)/mypy tests bench
 	$(BIN)/lint-imports
 
-services: ## the servers that tests start: mosquitto, Prometheus, Chromium
+services: ## the servers that tests start: mosquitto, Prometheus, Chromium, an RTSP camera
 	@tests/install-services
 
 bench: .venv/.dev ## measure what the README quotes

@@ -20,9 +20,12 @@ from driftprint.decision import Decider, DecisionSettings
 from driftprint.digits import Part, load_digits
 from driftprint.frames import FrameRef, ImageFolder
 from driftprint.installed import find_bundle
+from driftprint.messages import BundleRef
 from driftprint.preprocess import make_preprocessor
 from driftprint.scorer import Scorer
-from driftprint_edge.sources import SourceSettings
+from driftprint_edge.camera import CameraWatch
+from driftprint_edge.evidence import Evidence, EvidenceFolder
+from driftprint_edge.sources.replay import ReplaySettings
 from driftprint_edge.store import Store
 from driftprint_edge.stream import Stream, StreamId
 
@@ -78,9 +81,24 @@ def measure(rounds: int) -> LoopCost:
         store = Store(Path(folder) / "agent.db", clock=clock, new_id=lambda: secrets.token_hex(8), max_messages=100_000)
         stream = Stream(
             StreamId("bench", "bench", "bench"),
-            source=SourceSettings(path=Path(folder), frames_per_second=FRAMES_PER_SECOND).open(clock),
+            source=ReplaySettings(path=Path(folder), frames_per_second=FRAMES_PER_SECOND).open(clock),
             scorer=scorer,
             decider=_decider(scorer),
+            camera=CameraWatch(
+                (),
+                hold_seconds=5,
+                missing_seconds=10,
+                normal=None,
+                start=clock.now(),
+                new_id=lambda: secrets.token_hex(16),
+            ),
+            evidence=Evidence(
+                "bench",
+                bundle=BundleRef(name=scorer.manifest.name, version=scorer.manifest.version),
+                layers=scorer.manifest.fingerprint.layers,
+                folder=EvidenceFolder(Path(folder) / "evidence", 1_000_000),
+                frames=8,
+            ),
             outbox=store,
             clock=clock,
             report_seconds=REPORT_SECONDS,

@@ -14,6 +14,7 @@ from driftprint.errors import ConfigError
 from driftprint.messages import AlertStatus, WindowKind
 from driftprint.stats.conformal import outlier_bound
 from driftprint.stats.edetector import EDetector, EDetectorState
+from driftprint.stats.site import SiteBaseline
 from driftprint.stats.windows import SlidingWindow
 
 RAISE_RATES = (0.1, 0.15, 0.25, 0.4, 0.65, 0.95)
@@ -105,6 +106,7 @@ class Decider:
         calibration_size: how many calibration scores the p-values come from.
         frames_per_false_alarm: the budget. While the conditional probability of an outlier stays at most p0,
             the mean number of frames to an alert is at least this, whatever the frames' distribution; > 10.
+        site: what was learnt at the stream's own site; it takes the place of the calibration set's bound.
         new_id: makes an alert's id.
 
     Raises:
@@ -122,14 +124,16 @@ class Decider:
         *,
         calibration_size: int,
         frames_per_false_alarm: float,
+        site: SiteBaseline | None = None,
         new_id: Callable[[], str] = lambda: secrets.token_hex(16),
     ) -> None:
         self.settings = settings
         try:
-            self.p0 = outlier_bound(calibration_size, settings.alpha)
+            self.p0 = outlier_bound(calibration_size, settings.alpha) if site is None else site.p0
         except ValueError as error:
             raise ConfigError(str(error), where="decision.alpha") from None
-        if not frames_per_false_alarm > 10:
+        self._stride = 1 if site is None else site.stride
+        if not frames_per_false_alarm > 10 * self._stride:
             raise ConfigError(
                 f"a false alarm every {frames_per_false_alarm:g} frames is no budget", where="false_alarms_per_day"
             )
@@ -138,7 +142,7 @@ class Decider:
         self._raising = EDetector(
             null=self.p0,
             alternatives=[rate for rate in RAISE_RATES if rate > self.p0] or [(1 + self.p0) / 2],
-            threshold=frames_per_false_alarm,
+            threshold=frames_per_false_alarm / self._stride,
         )
         self._clearing = EDetector(
             null=clear_rate, alternatives=(self.p0 / 2, self.p0), threshold=FRAMES_PER_FALSE_CLEAR
@@ -176,8 +180,11 @@ class Decider:
         self.outliers_total += outlier
         for window in (self.by_count, self.by_time):
             window.add(at=now.monotonic, score=score, outlier=outlier, predicted=predicted)
-        self._raising.update(outlier)
-        return Decision(outlier, self._next_alert(outlier, now))
+        if self.frames_total % self._stride == 0:
+            self._raising.update(outlier)
+            if self.alarm:
+                self._clearing.update(outlier)
+        return Decision(outlier, self._next_alert(now))
 
     def save(self, now: Instant) -> DeciderState:
         """What must be kept to go on after a restart."""
@@ -204,7 +211,7 @@ class Decider:
         self._quiet_until = now.monotonic + min(state.cool_down_left, self.settings.cool_down_seconds)
         self._next_update = now.monotonic + self.settings.update_seconds
 
-    def _next_alert(self, outlier: bool, now: Instant) -> Alert | None:
+    def _next_alert(self, now: Instant) -> Alert | None:
         """The alert's next revision, if this frame makes one."""
         if self.alert is None or not self.alert.active:
             if not self._raising.declared or now.monotonic < self._quiet_until:
@@ -213,7 +220,6 @@ class Decider:
             self.alerts_total += 1
             alert = self._revision(AlertStatus.RAISED, now, alert_id=self._new_id(), revision=0, raised_at=now.wall)
         else:
-            self._clearing.update(outlier)
             if self._clearing.declared:
                 self._raising.reset()
                 self._quiet_until = now.monotonic + self.settings.cool_down_seconds

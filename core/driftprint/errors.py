@@ -62,7 +62,17 @@ class MissingExtraError(DriftprintError):
 
 
 FaultReason = Literal[
-    "dtype", "internal", "model_failed", "not_finite", "shape", "too_large", "undecodable", "unreadable"
+    "camera_fault",
+    "dropped",
+    "dtype",
+    "internal",
+    "model_failed",
+    "not_finite",
+    "shape",
+    "source_lost",
+    "too_large",
+    "undecodable",
+    "unreadable",
 ]
 """Why a frame could not be scored: the closed set of labels under which such frames are counted."""
 
@@ -79,6 +89,12 @@ class FrameError(DriftprintError):
     def __init__(self, what: str, *, reason: FaultReason, where: str | None = None) -> None:
         super().__init__(what, where=where)
         self.reason = reason
+
+
+class SourceError(DriftprintError):
+    """A source of frames cannot be opened, or was lost."""
+
+    retryable = True
 
 
 class MessageError(DriftprintError):

@@ -39,11 +39,11 @@ class FrameRef:
 
     Attributes:
         name: the file's path within its folder, or the frame's number in its array.
-        source: the file itself, or the frame.
+        source: the file, a file's contents, or the frame.
     """
 
     name: str
-    source: Path | NDArray[Any]
+    source: Path | bytes | NDArray[Any]
 
     def load(self) -> Frame:
         """The frame: an image as uint8 [H, W] or [H, W, 3] RGB, or a raw tensor.
@@ -51,7 +51,7 @@ class FrameRef:
         Raises:
             FrameError: where the file cannot be decoded.
         """
-        if isinstance(self.source, Path):
+        if isinstance(self.source, Path | bytes):
             return decode_image(self.source)
         return self.source
 

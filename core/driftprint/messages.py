@@ -77,6 +77,8 @@ class HealthMessage(DeviceMessage):
     """Messages dropped because the outbox was full, since the instance was made."""
     store_errors_total: Count = 0
     """Writes that the disk refused, since the agent started."""
+    providers: dict[StreamName, tuple[Label, ...]] = Field(default_factory=dict, max_length=64)
+    """By stream: the execution providers that onnxruntime really uses, in order."""
 
 
 class BundleRef(BaseModel):
@@ -137,6 +139,22 @@ class WindowStats(BaseModel):
     """By predicted class, where the model predicts classes."""
 
 
+class Cause(str, Enum):
+    """What an alert is about: drift, or one of the faults of a camera."""
+
+    DRIFT = "drift"
+    MISSING = "missing"
+    FROZEN = "frozen"
+    BLACK = "black"
+    BLOWN_OUT = "blown_out"
+    COVERED = "covered"
+    BLURRED = "blurred"
+
+
+CAMERA_FAULTS = tuple(cause for cause in Cause if cause is not Cause.DRIFT)
+"""All but drift."""
+
+
 class WindowMessage(StreamMessage):
     """A stream's totals and its windows as they stand."""
 
@@ -146,12 +164,14 @@ class WindowMessage(StreamMessage):
     faults_total: dict[Label, Count] = Field(default_factory=dict, max_length=32)
     """Frames that could not be scored, by reason."""
     alerts_total: Count
-    """Alerts raised since the instance was made."""
+    """Alerts of drift raised since the instance was made."""
     frames_per_second: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     """Scored frames per second since the message before."""
     windows: tuple[WindowStats, ...] = Field(default=(), max_length=8)
     alarm: bool
-    """Whether an alert is raised now."""
+    """Whether an alert of drift is raised now."""
+    camera_faults: tuple[Cause, ...] = Field(default=(), max_length=16)
+    """The faults of the camera that alerts are raised for now."""
     evidence: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     """The detector's log evidence over the log of its threshold: 1 and more is an alarm."""
 
@@ -162,12 +182,6 @@ class AlertStatus(str, Enum):
     RAISED = "raised"
     UPDATED = "updated"
     CLEARED = "cleared"
-
-
-class Cause(str, Enum):
-    """What an alert is about."""
-
-    DRIFT = "drift"
 
 
 class AlertMessage(StreamMessage):
@@ -181,11 +195,11 @@ class AlertMessage(StreamMessage):
     cleared_at: WallTime | None = None
     frames_total: Count
     """Scored frames of the stream when this revision was made."""
-    outlier_ratio: Ratio
-    """Of the window by count."""
-    p0: Ratio
+    outlier_ratio: Ratio | None = None
+    """Of the window by count; this and the next two for drift alone."""
+    p0: Ratio | None = None
     """The outlier ratio that inliers stay under, which the detector tested against."""
-    frames_per_false_alarm: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    frames_per_false_alarm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """The guarantee: on inliers the mean run length to an alarm is at least this many frames."""
     summary: Text
     """One sentence for a person."""

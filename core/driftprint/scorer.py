@@ -44,12 +44,13 @@ class Scorer:
     Args:
         bundle: as `driftprint.bundle.read_bundle` gives it.
         threads: how many threads one inference may use.
-        providers: onnxruntime execution providers, in order of preference.
+        providers: onnxruntime execution providers, in order of preference; those that are not here are passed over.
         verify: replay the golden frames first.
 
     Raises:
         GoldenMismatchError: where the golden frames do not give what the exporter saw: another preprocessing,
             runtime or processor than the bundle was made for.
+        ConfigError: where none of the providers is here, or one is of an unknown name.
         BundleError: where onnxruntime cannot load the model, or its inputs and outputs are not the manifest's.
     """
 
@@ -82,7 +83,22 @@ class Scorer:
         Raises:
             FrameError: where the frame is of the wrong kind, or the model breaks on it.
         """
-        batch = self._preprocess(frame)
+        return self.score_prepared(self.prepare(frame))
+
+    def prepare(self, frame: Frame) -> NDArray[Any]:
+        """The model's input for one frame, with a batch axis of 1.
+
+        Raises:
+            FrameError: where the frame is of the wrong kind.
+        """
+        return self._preprocess(frame)
+
+    def score_prepared(self, batch: NDArray[Any]) -> Scored:
+        """Score what `prepare` has made of a frame.
+
+        Raises:
+            FrameError: where the model breaks on it.
+        """
         try:
             values = self._session.run(None, {self.manifest.input.name: batch})
         except Exception as error:  # onnxruntime's exceptions have no common base but this
@@ -156,12 +172,7 @@ class Scorer:
 
 
 def _load_session(bundle: Bundle, threads: int, providers: Sequence[str]) -> onnxruntime.InferenceSession:
-    available = onnxruntime.get_available_providers()
-    for provider in providers:
-        if provider not in available:
-            raise ConfigError(
-                f"no execution provider {provider!r} here", where="providers", fix=f"there are {available}"
-            )
+    chosen = _choose(providers)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -169,9 +180,23 @@ def _load_session(bundle: Bundle, threads: int, providers: Sequence[str]) -> onn
     # Idle threads would spin for the next frame, which on a device costs other programs their time.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(bundle.model, options, providers=list(providers))
+        return onnxruntime.InferenceSession(bundle.model, options, providers=chosen)
     except Exception as error:  # onnxruntime's exceptions have no common base but this
         raise BundleError(f"onnxruntime cannot load it ({_first_line(error)})", where=MODEL) from None
+
+
+def _choose(providers: Sequence[str]) -> list[str]:
+    """Those that this machine has, in order."""
+    available = onnxruntime.get_available_providers()
+    for provider in providers:
+        if provider not in onnxruntime.get_all_providers():
+            raise ConfigError(
+                f"no execution provider {provider!r} is known", where="providers", fix=f"here there are {available}"
+            )
+    chosen = [provider for provider in providers if provider in available]
+    if not chosen:
+        raise ConfigError(f"none of {list(providers)} is here", where="providers", fix=f"there are {available}")
+    return chosen
 
 
 def _first_line(error: Exception) -> str:

@@ -78,7 +78,8 @@ def explain(error: ValidationError) -> str:
     """The first complaint of a validation error as ``field: what was expected, got ...``, and how many more."""
     complaints = error.errors(include_url=False)
     first = complaints[0]
-    field = ".".join(str(part) for part in first["loc"]) or "file"
+    # Which of several kinds of table was meant stands in parentheses; it is no field.
+    field = ".".join(str(part) for part in first["loc"] if not str(part).startswith("(")) or "file"
     if first["type"] == "extra_forbidden":
         message = "unknown field"
     elif first["type"] == "missing":

@@ -9,15 +9,19 @@ from dataclasses import dataclass
 
 import structlog
 
-from driftprint.bundle import read_bundle
+from driftprint.bundle import Bundle, read_bundle
 from driftprint.clock import Clock
 from driftprint.decision import Decider
 from driftprint.errors import DriftprintError, StoreError
 from driftprint.installed import find_bundle
-from driftprint.messages import StreamMessage
+from driftprint.manifest import ImageInput, Manifest
+from driftprint.messages import BundleRef, StreamMessage
 from driftprint.mqtt import make_client
 from driftprint.scorer import Scorer
+from driftprint.stats.site import SiteBaseline
+from driftprint_edge.camera import CameraWatch, Normal, look
 from driftprint_edge.config import AgentSettings, StreamSettings
+from driftprint_edge.evidence import Evidence, EvidenceFolder
 from driftprint_edge.link import Link
 from driftprint_edge.sources import Source
 from driftprint_edge.store import Store, StreamState
@@ -34,25 +38,55 @@ class Parts:
     source: Source
     scorer: Scorer
     decider: Decider
+    camera: CameraWatch
 
 
-def open_parts(stream: StreamSettings, settings: AgentSettings, clock: Clock) -> Parts:
+def open_parts(
+    stream: StreamSettings,
+    settings: AgentSettings,
+    clock: Clock,
+    *,
+    baseline: Callable[[str, str], SiteBaseline | None] = lambda _stream, _bundle: None,
+) -> Parts:
     """Load a stream's bundle, which replays its golden frames, and open its source.
+
+    Args:
+        stream: which.
+        settings: agent.toml.
+        clock: dates everything.
+        baseline: what was learnt at its site, by the stream's name and the bundle's id.
 
     Raises:
         DriftprintError: where one of them cannot be used; naming the stream.
     """
     try:
-        scorer = Scorer(read_bundle(find_bundle(stream.bundle)), threads=stream.threads, providers=stream.providers)
+        bundle = read_bundle(find_bundle(stream.bundle))
+        scorer = Scorer(bundle, threads=stream.threads, providers=stream.providers)
         decider = Decider(
             stream.decision,
             calibration_size=len(scorer.calibration),
             frames_per_false_alarm=settings.frames_per_false_alarm(stream),
+            site=baseline(stream.name, scorer.manifest.id),
         )
-        return Parts(stream.source.open(clock), scorer, decider)
+        camera = CameraWatch(
+            stream.camera_checks,
+            hold_seconds=stream.camera.hold_seconds,
+            missing_seconds=stream.camera.missing_seconds,
+            normal=_normal(bundle, scorer),
+            start=clock.now(),
+            new_id=lambda: secrets.token_hex(16),
+        )
+        return Parts(stream.source.open(clock), scorer, decider, camera)
     except DriftprintError as error:
         error.where = f"stream {stream.name!r}: {error.where}" if error.where else f"stream {stream.name!r}"
         raise
+
+
+def _normal(bundle: Bundle, scorer: Scorer) -> Normal | None:
+    """What a working camera's frames look like, by the golden frames; None where these are no pictures."""
+    if not isinstance(bundle.manifest.input, ImageInput):
+        return None
+    return Normal.of([look(frame, scorer.prepare(frame)) for frame in bundle.golden.frames])
 
 
 def check_parts(settings: AgentSettings, clock: Clock) -> None:
@@ -97,8 +131,10 @@ class Agent:
             clock=clock,
             health_seconds=settings.health_seconds,
             store_errors=lambda: self._store_errors,
+            providers=lambda: {name: stream.providers for name, stream in self._streams.items()},
         )
         outbox = _NotifyingOutbox(self._store, self._link.wake)
+        self._evidence = EvidenceFolder(settings.evidence_path, int(settings.evidence.max_megabytes * 1e6))
         self._streams = {stream.name: self._open(stream, settings, outbox) for stream in settings.stream}
 
     def run(self, stop: threading.Event) -> None:
@@ -117,16 +153,27 @@ class Agent:
         self._store.close()
 
     def _open(self, stream: StreamSettings, settings: AgentSettings, outbox: _NotifyingOutbox) -> Stream:
-        parts = open_parts(stream, settings, self._clock)
+        parts = open_parts(stream, settings, self._clock, baseline=self._store.baseline)
         return Stream(
             StreamId(settings.site, settings.device, stream.name),
             source=parts.source,
             scorer=parts.scorer,
             decider=parts.decider,
+            camera=parts.camera,
             outbox=outbox,
+            evidence=self._evidence_of(stream.name, parts.scorer.manifest, settings.evidence.frames),
             clock=self._clock,
             report_seconds=stream.report_seconds,
             on_store_error=self._on_store_error,
+        )
+
+    def _evidence_of(self, stream: str, manifest: Manifest, frames: int) -> Evidence:
+        return Evidence(
+            stream,
+            bundle=BundleRef(name=manifest.name, version=manifest.version),
+            layers=manifest.fingerprint.layers,
+            folder=self._evidence,
+            frames=frames,
         )
 
     def _drain(self, stop: threading.Event) -> None:

@@ -14,6 +14,17 @@ def agent(
         bool,
         typer.Option("--check", help="Load settings, certificates, bundles and sources, say what was found, and exit."),
     ] = False,
+    calibrate: Annotated[
+        str | None,
+        typer.Option(
+            "--calibrate",
+            metavar="DURATION",
+            help="Watch for so long (90s, 10m, 2h), while all is normal, and learn each stream's own outlier ratio.",
+        ),
+    ] = None,
+    undo_calibrate: Annotated[
+        bool, typer.Option("--undo-calibrate", help="Take the latest calibration back: the one before it holds again.")
+    ] = False,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Watch one or more streams and report over MQTT.
@@ -21,6 +32,9 @@ def agent(
     For each `[[stream]]` of the configuration: every frame goes through the model and its fingerprint in one
     onnxruntime session; windows and alerts go to the server, which survives a broker, a server or a device
     that is away. A setting can also come from the environment, e.g. `DRIFTPRINT_MQTT__PASSWORD`.
+
+    A bundle knows how often its calibration set gives outliers; a site may differ. `--calibrate`, with the agent
+    stopped, learns that from the site's own footage, and how far apart video frames must be to say something new.
 
     An example with every setting explained is `deploy/agent.example.toml`.
     """
@@ -31,6 +45,7 @@ def agent(
     from driftprint.logs import configure_logging
     from driftprint.settings import load_settings
     from driftprint_edge.agent import Agent, check_parts
+    from driftprint_edge.calibrate import run_calibration, undo
     from driftprint_edge.config import AgentSettings
 
     configure_logging(log_level)
@@ -40,8 +55,14 @@ def agent(
         check_parts(settings, clock)
         print(f"{config}: fine, {len(settings.stream)} stream(s) of {settings.site}/{settings.device}")
         return
-    daemon = Agent(settings, clock=clock)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    daemon.run(stop)
+    if undo_calibrate:
+        for line in undo(settings, clock):
+            print(line)
+    elif calibrate is not None:
+        for line in run_calibration(settings, calibrate, clock=clock, stop=stop):
+            print(line)
+    else:
+        Agent(settings, clock=clock).run(stop)

@@ -11,7 +11,10 @@ from driftprint.decision import DecisionSettings
 from driftprint.mqtt import MqttSettings
 from driftprint.settings import Settings, state_folder
 from driftprint.topics import Id, StreamName
+from driftprint_edge.camera import ALL_CHECKS, CameraCheckSettings, Check
+from driftprint_edge.evidence import EvidenceSettings
 from driftprint_edge.sources import SourceSettings
+from driftprint_edge.sources.video import CameraSettings, RtspSettings
 
 SECONDS_PER_DAY = 86_400
 
@@ -43,6 +46,7 @@ class StreamSettings(_Table):
     """A bundle's path, or the name of a reference bundle."""
     source: SourceSettings
     decision: DecisionSettings = DecisionSettings()
+    camera: CameraCheckSettings = CameraCheckSettings()
     frames_per_false_alarm: Annotated[float, Field(gt=10)] | None = None
     """The false-alarm budget in frames, instead of this stream's share of ``false_alarms_per_day``."""
     report_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 10.0
@@ -50,7 +54,14 @@ class StreamSettings(_Table):
     threads: Annotated[int, Field(ge=1, le=256)] = 1
     """Threads one inference may use."""
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
-    """onnxruntime execution providers, in order of preference."""
+    """onnxruntime execution providers, in order of preference; those that this machine lacks are passed over."""
+
+    @property
+    def camera_checks(self) -> tuple[Check, ...]:
+        """The faults of the camera to look for."""
+        if self.camera.checks is not None:
+            return self.camera.checks
+        return ALL_CHECKS if isinstance(self.source, CameraSettings | RtspSettings) else ()
 
 
 class AgentSettings(Settings):
@@ -64,6 +75,7 @@ class AgentSettings(Settings):
     """A health message is sent this often."""
     mqtt: MqttSettings = MqttSettings()
     store: StoreSettings = Field(default_factory=StoreSettings)
+    evidence: EvidenceSettings = EvidenceSettings()
     stream: tuple[StreamSettings, ...] = Field(min_length=1, max_length=64)
 
     @field_validator("stream")
@@ -73,6 +85,11 @@ class AgentSettings(Settings):
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"two streams are named {sorted(twice)[0]!r}")
         return streams
+
+    @property
+    def evidence_path(self) -> Path:
+        """The folder of the kept frames."""
+        return self.evidence.path or self.store.path.parent / "evidence"
 
     def frames_per_false_alarm(self, stream: StreamSettings) -> float:
         """The mean run length to a false alarm that `stream` must keep, in frames.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -47,6 +47,7 @@ class Link:
         clock: dates messages.
         health_seconds: how often a health message is sent.
         store_errors: how many writes the disk has refused.
+        providers: by stream, the execution providers in use.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Link:
         clock: Clock,
         health_seconds: float,
         store_errors: Callable[[], int],
+        providers: Callable[[], Mapping[str, tuple[str, ...]]],
     ) -> None:
         self._settings = settings
         self._site = site
@@ -69,6 +71,7 @@ class Link:
         self._clock = clock
         self._health_seconds = health_seconds
         self._store_errors = store_errors
+        self._providers = providers
         self._courier = Courier(store)
         self._started = clock.now()
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -205,6 +208,7 @@ class Link:
                 outbox_messages=self._store.outbox_messages,
                 outbox_dropped_total=self._store.dropped_total,
                 store_errors_total=self._store_errors(),
+                providers=dict(self._providers()),
             )
         )
 

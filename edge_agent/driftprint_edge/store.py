@@ -19,7 +19,9 @@ from driftprint.clock import Clock
 from driftprint.decision import DeciderState
 from driftprint.errors import StoreError
 from driftprint.messages import AlertMessage, StreamMessage, encode
+from driftprint.stats.site import SiteBaseline
 from driftprint.topics import StreamTopic, stream_topic
+from driftprint_edge.camera import CameraAlert
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -27,6 +29,9 @@ CREATE TABLE IF NOT EXISTS outbox (
     seq INTEGER PRIMARY KEY, urgent INTEGER NOT NULL, topic TEXT NOT NULL, payload BLOB NOT NULL,
     boot TEXT NOT NULL, monotonic REAL NOT NULL, wall REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS outbox_order ON outbox (urgent DESC, seq);
+CREATE TABLE IF NOT EXISTS baseline (
+    stream TEXT NOT NULL, bundle TEXT NOT NULL, recorded_at REAL NOT NULL, baseline TEXT NOT NULL,
+    forgotten_at REAL);
 CREATE TABLE IF NOT EXISTS stream (name TEXT PRIMARY KEY, state TEXT NOT NULL, alert BLOB) WITHOUT ROWID;
 """
 
@@ -40,6 +45,8 @@ class StreamState(BaseModel):
     """The bundle's id: another bundle starts with no evidence, its totals go on."""
     decider: DeciderState
     faults_total: dict[str, int] = {}
+    camera: tuple[CameraAlert, ...] = ()
+    """The alerts about the camera that are raised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +203,48 @@ class Store:
         """
         with self._guarded():
             return self._db.execute("SELECT name, alert FROM stream WHERE alert IS NOT NULL").fetchall()
+
+    def keep_baseline(self, stream: str, baseline: SiteBaseline) -> None:
+        """Use what was learnt at the site from the next start on. What was learnt before stays on record.
+
+        Raises:
+            StoreError: where the disk refuses.
+        """
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO baseline VALUES (?, ?, ?, ?, NULL)",
+                (stream, baseline.bundle, baseline.recorded_at, baseline.model_dump_json()),
+            )
+
+    def baseline(self, stream: str, bundle: str) -> SiteBaseline | None:
+        """The latest of a stream for one bundle that has not been forgotten.
+
+        Raises:
+            StoreError: where the disk refuses.
+        """
+        with self._guarded():
+            row = self._db.execute(
+                "SELECT baseline FROM baseline WHERE stream = ? AND bundle = ? AND forgotten_at IS NULL"
+                " ORDER BY rowid DESC LIMIT 1",
+                (stream, bundle),
+            ).fetchone()
+        return SiteBaseline.model_validate_json(row[0]) if row else None
+
+    def forget_baseline(self, stream: str) -> int:
+        """Take back the latest of a stream, for whichever bundle: the one before it holds again.
+
+        Returns:
+            How many were taken back: 1, or 0 where there was none.
+
+        Raises:
+            StoreError: where the disk refuses.
+        """
+        with self._transaction():
+            return self._db.execute(
+                "UPDATE baseline SET forgotten_at = ? WHERE rowid ="
+                " (SELECT max(rowid) FROM baseline WHERE stream = ? AND forgotten_at IS NULL)",
+                (self._clock.now().wall, stream),
+            ).rowcount
 
     def close(self) -> None:
         """Close the file."""

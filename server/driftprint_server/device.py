@@ -15,6 +15,7 @@ from driftprint.errors import MessageError
 from driftprint.messages import (
     AlertMessage,
     AlertStatus,
+    Cause,
     DeviceMessage,
     DeviceStatus,
     HealthMessage,
@@ -112,12 +113,12 @@ class Device:
         return self.state is None or stream in self.state.message.streams
 
     def alarm(self, stream: str) -> bool:
-        """Whether an alert is raised on a stream, by the latest word on it: an alert is ahead of its window."""
+        """Whether an alert of drift is raised on a stream, by the latest word: an alert is ahead of its window."""
         known = self.streams[stream]
         words = [
             (alert.message.seq, alert.message.status is not AlertStatus.CLEARED)
             for alert in known.alerts.values()
-            if alert.message.instance == self.instance
+            if alert.message.instance == self.instance and alert.message.cause is Cause.DRIFT
         ]
         if known.window is not None:
             words.append((known.window.message.seq, known.window.message.alarm))

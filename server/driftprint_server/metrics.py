@@ -16,7 +16,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from driftprint.clock import Clock
-from driftprint.messages import WindowKind, WindowMessage, WindowStats
+from driftprint.messages import CAMERA_FAULTS, WindowKind, WindowMessage, WindowStats
 from driftprint.version import VERSION
 from driftprint_server.counts import Counts
 from driftprint_server.device import Device, Liveness, Stream
@@ -59,16 +59,22 @@ OUTLIERS = Spec("driftprint_outlier_frames_total", "counter", STREAM, "Frames sc
 FAULTY = Spec(
     "driftprint_faulty_frames_total", "counter", (*STREAM, "reason"), "Frames that could not be scored, by reason."
 )
-ALERTS = Spec("driftprint_alerts_total", "counter", STREAM, "Alerts raised.")
+ALERTS = Spec("driftprint_alerts_total", "counter", STREAM, "Alerts of drift raised.")
 WINDOW_AT = Spec(
     "driftprint_window_timestamp_seconds", "gauge", STREAM, "When the latest window was recorded, Unix time."
 )
-ALARM = Spec("driftprint_alarm_active", "gauge", STREAM, "Whether an alert is raised now.")
+ALARM = Spec("driftprint_alarm_active", "gauge", STREAM, "Whether an alert of drift is raised now.")
 EVIDENCE = Spec(
     "driftprint_evidence_ratio",
     "gauge",
     STREAM,
     "Log evidence for drift over the log of its threshold; an alarm is raised at 1.",
+)
+CAMERA_FAULT = Spec(
+    "driftprint_camera_fault_active",
+    "gauge",
+    (*STREAM, "fault"),
+    "Whether an alert about this fault of the camera is raised now.",
 )
 RATE = Spec("driftprint_frames_per_second", "gauge", STREAM, "Frames scored per second in the last report's interval.")
 OUTLIER_RATIO = Spec(
@@ -102,7 +108,8 @@ SERVER_DEVICES = Spec("driftprint_server_devices", "gauge", ("state",), "Known d
 
 CATALOGUE = (
     *(UP, LAST_SEEN, DEVICE_INFO, OUTBOX, OUTBOX_DROPPED),
-    *(FRAMES, OUTLIERS, FAULTY, ALERTS, WINDOW_AT, ALARM, EVIDENCE, RATE, OUTLIER_RATIO, CLASS_RATIO, SCORE, BUNDLE),
+    *(FRAMES, OUTLIERS, FAULTY, ALERTS, WINDOW_AT, ALARM, EVIDENCE, CAMERA_FAULT, RATE),
+    *(OUTLIER_RATIO, CLASS_RATIO, SCORE, BUNDLE),
     *(SERVER_INFO, SERVER_CONNECTED, SERVER_MESSAGES, SERVER_REJECTED, SERVER_ACKED, SERVER_QUEUE),
     *(SERVER_STORE_ERRORS, SERVER_DEVICES),
 )
@@ -189,6 +196,8 @@ class FleetCollector(Collector):
             return
         window = stream.window.message
         families.add(EVIDENCE, labels, window.evidence)
+        for fault in CAMERA_FAULTS:
+            families.add(CAMERA_FAULT, (*labels, fault.value), fault in window.camera_faults)
         families.add(RATE, labels, window.frames_per_second)
         families.add(BUNDLE, (*labels, window.bundle.name, str(window.bundle.version)), 1)
         # Of two windows of one kind a series can show but one.

@@ -32,6 +32,7 @@ class StreamView(_View):
     outlier_ratio_by_time: float | None
     evidence: float | None
     """1 and more is an alarm."""
+    camera_faults: tuple[Cause, ...]
     frames_total: int
     outliers_total: int
     faults_total: Mapping[str, int]
@@ -64,9 +65,10 @@ class AlertView(_View):
     cause: Cause
     raised_at: float
     updated_at: float
-    outlier_ratio: float
-    p0: float
-    frames_per_false_alarm: float
+    outlier_ratio: float | None
+    p0: float | None
+    frames_per_false_alarm: float | None
+    """These three for drift alone."""
     summary: str
 
 
@@ -133,6 +135,7 @@ def _stream(device: Device, stream: Stream, liveness: Liveness) -> StreamView:
         outlier_ratio=ratios.get(WindowKind.COUNT),
         outlier_ratio_by_time=ratios.get(WindowKind.TIME),
         evidence=current.evidence if current else None,
+        camera_faults=current.camera_faults if current else (),
         frames_total=window.frames_total if window else 0,
         outliers_total=window.outliers_total if window else 0,
         faults_total=window.faults_total if window else {},

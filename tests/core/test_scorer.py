@@ -197,8 +197,18 @@ def test_what_onnxruntime_cannot_load_is_refused_on_one_line(bundle: Bundle, mod
 
 
 def test_a_missing_execution_provider_is_named(bundle: Bundle) -> None:
-    with pytest.raises(ConfigError, match=r"providers: no execution provider 'MoonExecutionProvider' here"):
+    with pytest.raises(ConfigError, match=r"providers: no execution provider 'MoonExecutionProvider' is known"):
         Scorer(bundle, providers=("MoonExecutionProvider", "CPUExecutionProvider"))
+
+
+def test_a_provider_that_this_machine_lacks_is_passed_over(bundle: Bundle) -> None:
+    scorer = Scorer(bundle, providers=("TensorrtExecutionProvider", "CPUExecutionProvider"))
+    assert scorer.providers == ("CPUExecutionProvider",)
+
+
+def test_a_machine_that_has_none_of_the_providers_is_told_which_there_are(bundle: Bundle) -> None:
+    with pytest.raises(ConfigError, match=r"providers: none of .* is here; there are \['.*CPUExecutionProvider'"):
+        Scorer(bundle, providers=("TensorrtExecutionProvider",))
 
 
 def test_the_providers_in_use_are_told(scorer: Scorer) -> None:

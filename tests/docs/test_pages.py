@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
@@ -10,7 +11,9 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import typer.main
+from pydantic import TypeAdapter
 
+from bench import decisions
 from bench.detection import report as detection
 from bench.detection.results import Results as Detection
 from bench.overhead.report import Results, summary, tables
@@ -19,6 +22,12 @@ from driftprint.cli.app import build_app
 from driftprint.errors import FaultReason
 from driftprint.settings import load_settings
 from driftprint_edge.config import AgentSettings
+from driftprint_edge.sources import SourceSettings
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(chain(ROOT.glob("*.md"), ROOT.glob("docs/**/*.md")))
@@ -43,6 +52,11 @@ def test_the_detection_quoted_is_the_measured_one() -> None:
     results = Detection.model_validate_json((ROOT / "bench/results/detection.json").read_text())
     assert quoted(README, "detection") == detection.summary(results)
     assert quoted(ROOT / "docs/detection.md", "detection") == detection.tables(results)
+
+
+def test_the_decisions_quoted_are_the_measured_ones() -> None:
+    results = decisions.Results.model_validate_json((ROOT / "bench/results/decisions.json").read_text())
+    assert quoted(ROOT / "docs/agent.md", "decisions") == decisions.tables(results)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -70,6 +84,14 @@ def test_the_readmes_agent_toml_is_valid(tmp_path: Path) -> None:
     assert [stream.bundle for stream in settings.stream] == ["parts-1.driftprint"]
 
 
+def test_every_kind_of_source_has_an_example_that_is_valid() -> None:
+    text = (ROOT / "docs/agent.md").read_text().split("## Where frames come from")[1].split("\n## ")[0]
+    examples = [tomllib.loads(block)["stream"]["source"] for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL)]
+    kinds = {type(TypeAdapter(SourceSettings).validate_python(example)) for example in examples}
+    union = get_args(get_args(SourceSettings)[0])
+    assert kinds == {get_args(kind)[0] for kind in union}
+
+
 def test_the_readmes_commands_exist() -> None:
     """Every `driftprint ...` line names a subcommand, and options that it knows."""
     commands = typer.main.get_command(build_app()).commands  # type: ignore[attr-defined]
@@ -86,7 +108,7 @@ def test_the_agents_page_explains_every_reason_a_frame_is_refused_for() -> None:
 
 
 def test_the_agents_page_has_valid_settings(tmp_path: Path) -> None:
-    [example] = blocks(ROOT / "docs/agent.md", "toml")
+    example, *_ = blocks(ROOT / "docs/agent.md", "toml")
     (tmp_path / "agent.toml").write_text(example)
     assert load_settings(tmp_path / "agent.toml", AgentSettings).device == "line-3"
 

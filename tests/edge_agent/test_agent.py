@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
+from PIL import Image
 
-from tests.brokers import Mosquitto, wait_for
+from tests.brokers import Mosquitto, free_port, wait_for
 from tests.bundles import inlier_frames, make_bundle, outlier_frames
 from tests.edge_agent.test_link import Server
 from tests.line.agents import COMMAND
@@ -33,14 +36,21 @@ class Agent:
 
     def configure(self, *streams: tuple[str, str], repeat: bool = True) -> None:
         """Each stream's name and the file it replays."""
+        sources = {
+            name: f"path = '{self.folder}/{file}.npz'\nframes_per_second = 200\nrepeat = {str(repeat).lower()}"
+            for name, file in streams
+        }
+        self.configure_sources(sources)
+
+    def configure_sources(self, sources: Mapping[str, str]) -> None:
+        """Each stream's name and what its table ``[stream.source]`` says."""
         self._config.write_text(
             f"site = 'north'\ndevice = 'pi-1'\n[mqtt]\nhost = '127.0.0.1'\nport = {self._port}\n"
             f"[store]\npath = '{self.folder}/agent.db'\n"
             + "".join(
                 f"[[stream]]\nname = '{name}'\nbundle = '{self.folder}/toy-1.driftprint'\nreport_seconds = 0.2\n"
-                f"frames_per_false_alarm = 10000\n[stream.source]\npath = '{self.folder}/{file}.npz'\n"
-                f"frames_per_second = 200\nrepeat = {str(repeat).lower()}\n"
-                for name, file in streams
+                f"frames_per_false_alarm = 10000\n[stream.source]\n{source}\n"
+                for name, source in sources.items()
             )
         )
 
@@ -98,6 +108,40 @@ def test_every_stream_reports_for_itself(agent: Agent, server: Server) -> None:
     alert = server.said("belt/alert")[0]
     assert (alert["status"], alert["stream"], alert["frames_per_false_alarm"]) == ("raised", "belt", 10000)
     assert server.said("state")[-1]["streams"] == ["door", "belt"]
+
+
+def test_frames_posted_to_it_raise_an_alert_and_leave_evidence(agent: Agent, server: Server) -> None:
+    port = free_port()
+    agent.configure_sources({"belt": f"kind = 'http'\nport = {port}\nframes_per_second = 1000"})
+    agent.start()
+    wait_for(lambda: server.said("belt/window"), what="windows with no frames at all", seconds=20)
+    for frame in outlier_frames(50):
+        buffer = io.BytesIO()
+        Image.fromarray(frame).save(buffer, "PNG")
+        assert httpx.post(f"http://127.0.0.1:{port}/", content=buffer.getvalue()).status_code == 202
+    wait_for(lambda: server.said("belt/alert"), what="the alert", seconds=20)
+    alert = server.said("belt/alert")[0]
+    assert list((agent.folder / "evidence" / "belt" / str(alert["alert_id"])).glob("*.jpg"))
+    assert agent.stop() == 0
+
+
+def test_a_camera_that_is_not_there_is_tried_again_and_holds_nothing_up(agent: Agent, server: Server) -> None:
+    agent.configure_sources(
+        {
+            "gone": "kind = 'camera'\ndevice = '/dev/video-none'\nframes_per_second = 5",
+            "door": f"path = '{agent.folder}/inliers.npz'\nframes_per_second = 200",
+        }
+    )
+    agent.start()
+    wait_for(lambda: lost(server) >= 2, what="a second attempt", seconds=30)
+    assert server.said("gone/window")[-1]["frames_total"] == 0
+    assert server.said("door/window")[-1]["frames_total"] > 0
+    assert agent.stop() == 0
+
+
+def lost(server: Server) -> int:
+    windows = server.said("gone/window")
+    return windows[-1]["faults_total"].get("source_lost", 0) if windows else 0
 
 
 def test_an_alert_raised_while_the_broker_is_away_waits_for_it(agent: Agent, mosquitto: Mosquitto) -> None:

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from driftprint.errors import DriftprintError
 from driftprint.settings import load_settings
 from driftprint_edge.agent import check_parts
 from driftprint_edge.config import AgentSettings, default_store_path
+from driftprint_edge.sources.replay import ReplaySettings
 from tests.bundles import inlier_frames, make_bundle
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "agent.example.toml"
@@ -58,14 +59,11 @@ def run(config: Path, *options: str) -> "subprocess.CompletedProcess[str]":
 
 
 def fields_of(model: type[BaseModel], table: str = "") -> set[str]:
-    """All settings with their tables: `stream.source.path`."""
+    """All settings with their tables, `stream.source.path`; of several kinds of table those of the first."""
     names = set()
     for name, field in model.model_fields.items():
-        inner = [
-            kind
-            for kind in (field.annotation, *get_args(field.annotation))
-            if isinstance(kind, type) and issubclass(kind, BaseModel)
-        ]
+        kinds = [get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in get_args(field.annotation)]
+        inner = [kind for kind in (field.annotation, *kinds) if isinstance(kind, type) and issubclass(kind, BaseModel)]
         names |= fields_of(inner[0], f"{table}{name}.") if inner else {table + name}
     return names
 
@@ -97,6 +95,7 @@ def test_the_example_gives_the_defaults_wherever_there_are_some(tmp_path: Path) 
     """A file with the required fields only says the same."""
     example = load_settings(EXAMPLE, AgentSettings)
     [stream] = example.stream
+    assert isinstance(stream.source, ReplaySettings)
     short = tmp_path / "agent.toml"
     short.write_text(
         f'device = "{example.device}"\n[[stream]]\nname = "{stream.name}"\nbundle = "{stream.bundle}"\n'
@@ -162,6 +161,14 @@ def test_the_budget_is_shared_by_the_streams(folder: Path) -> None:
         (("frames_per_second = 10", "frames_per_second = 0"), "{config}: stream.0.source.frames_per_second: "),
         (("frames_per_second = 10", "fps = 10"), "{config}: stream.0.source.frames_per_second: missing"),
         (('name = "belt"', 'name = "state"'), "{config}: stream.0.name: a stream may not be named 'state'"),
+        (
+            ("frames_per_second = 10", 'frames_per_second = 10\nkind = "webcam"'),
+            "{config}: stream.0.source: kind is one of replay, camera, rtsp, folder, mqtt, http, socket, got ",
+        ),
+        (
+            ("frames_per_second = 10", 'frames_per_second = 10\nkind = "camera"'),
+            "{config}: stream.0.source.path: unknown field",
+        ),
         (('device = "pi-1"', "device ="), "{config}: not valid TOML"),
         (("toy-1.driftprint", "other-1.driftprint"), "stream 'belt': {folder}/other-1.driftprint: no such bundle"),
         (("{folder}/toy-1.driftprint", "{folder}/empty"), "stream 'belt': {folder}/empty"),
@@ -175,7 +182,11 @@ def test_the_budget_is_shared_by_the_streams(folder: Path) -> None:
         ),
         (
             ('name = "belt"', 'name = "belt"\nproviders = ["NoProvider"]'),
-            "stream 'belt': providers: no execution provider 'NoProvider' here",
+            "stream 'belt': providers: no execution provider 'NoProvider' is known",
+        ),
+        (
+            ('name = "belt"', 'name = "belt"\nproviders = ["TensorrtExecutionProvider"]'),
+            "stream 'belt': providers: none of ['TensorrtExecutionProvider'] is here",
         ),
         (
             ('device = "pi-1"', 'device = "pi-1"\n[mqtt]\nca_file = "{folder}/frames.npz"'),

@@ -82,6 +82,7 @@ def link_of(store: Store, port: int) -> Link:
         clock=SystemClock(),
         health_seconds=0.2,
         store_errors=lambda: 7,
+        providers=lambda: {"belt": ("CPUExecutionProvider",)},
     )
 
 
@@ -98,6 +99,7 @@ def test_it_says_that_the_device_is_online_and_how_it_is(link: Link, live_store:
     state, health = server.said("state")[0], server.said("health")[0]
     assert (state["status"], state["streams"], state["instance"]) == ("online", ["belt"], live_store.instance)
     assert (health["store_errors_total"], health["outbox_messages"]) == (7, 0)
+    assert health["providers"] == {"belt": ["CPUExecutionProvider"]}
 
 
 def test_its_state_is_retained_for_those_who_come_later(link: Link, mosquitto: Mosquitto) -> None:

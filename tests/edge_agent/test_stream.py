@@ -1,20 +1,24 @@
 """A frame's way: scored or counted as a fault, reported, remembered, and no alert lost to a full disk."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Event
+from types import MappingProxyType
 
 import numpy as np
 import pytest
 
 from driftprint.bundle import read_bundle
 from driftprint.decision import Decider, DecisionSettings
-from driftprint.errors import StoreError
+from driftprint.errors import FaultReason, StoreError
 from driftprint.frames import FrameRef
-from driftprint.messages import AlertStatus, StreamMessage, WindowMessage
+from driftprint.messages import AlertMessage, AlertStatus, BundleRef, Cause, StreamMessage, WindowMessage
 from driftprint.preprocess import Frame
 from driftprint.scorer import Scorer
+from driftprint_edge.camera import CameraWatch, Check, Normal, look
+from driftprint_edge.evidence import Evidence, EvidenceFolder, FrameRecord
 from driftprint_edge.store import Store, StreamState
 from driftprint_edge.stream import Stream, StreamId
 from tests.bundles import inlier_frames, make_bundle, outlier_frames
@@ -27,11 +31,13 @@ REPORT_SECONDS = 10.0
 class ListSource:
     """Gives the frames of a list, one a second."""
 
-    def __init__(self, clock: FakeClock, frames: Sequence[FrameRef]) -> None:
+    faults_total: Mapping[FaultReason, int] = MappingProxyType({})
+
+    def __init__(self, clock: FakeClock, frames: Sequence[FrameRef | None]) -> None:
         self._clock = clock
         self._frames = frames
 
-    def frames(self, stop: Event) -> Iterator[FrameRef]:
+    def frames(self, stop: Event) -> Iterator[FrameRef | None]:
         for frame in self._frames:
             if stop.is_set():
                 return
@@ -86,23 +92,49 @@ MakeStream = Callable[..., Stream]
 
 
 @pytest.fixture
-def make_stream(bundles: dict[int, Scorer], disk: Disk, clock: FakeClock) -> MakeStream:
+def make_stream(bundles: dict[int, Scorer], disk: Disk, clock: FakeClock, tmp_path: Path) -> MakeStream:
     """A stream named belt; made again, it is the one of a restarted agent."""
 
-    def make(frames: Sequence[FrameRef] = (), *, version: int = 1, disk: Disk = disk) -> Stream:
+    def make(
+        frames: Sequence[FrameRef | None] = (),
+        *,
+        version: int = 1,
+        disk: Disk = disk,
+        source: type[ListSource] = ListSource,
+        checks: Sequence[Check] = (),
+    ) -> Stream:
         settings = DecisionSettings(update_seconds=10_000, cool_down_seconds=0)
         return Stream(
             StreamId("north", "pi-1", "belt"),
-            source=ListSource(clock, frames),
+            source=source(clock, frames),
             scorer=bundles[version],
             decider=Decider(settings, calibration_size=1000, frames_per_false_alarm=1000),
+            camera=CameraWatch(
+                checks,
+                hold_seconds=5,
+                missing_seconds=10,
+                normal=normal_of(bundles[version]),
+                start=clock.now(),
+                new_id=lambda: secrets.token_hex(16),
+            ),
             outbox=disk,
+            evidence=Evidence(
+                "belt",
+                bundle=BundleRef(name="toy", version=version),
+                layers=bundles[version].manifest.fingerprint.layers,
+                folder=EvidenceFolder(tmp_path / "evidence", 1_000_000),
+                frames=3,
+            ),
             clock=clock,
             report_seconds=REPORT_SECONDS,
             on_store_error=lambda _: None,
         )
 
     return make
+
+
+def normal_of(scorer: Scorer) -> Normal:
+    return Normal.of([look(frame, scorer.prepare(frame)) for frame in inlier_frames(16)])
 
 
 def refs(frames: Sequence[Frame]) -> list[FrameRef]:
@@ -166,6 +198,20 @@ def test_a_window_is_sent_each_interval_and_at_the_end(make_stream: MakeStream, 
     assert {window.frames_per_second for window in disk.windows} == {1.0}
 
 
+def test_a_stream_to_which_nothing_comes_reports_all_the_same(make_stream: MakeStream, disk: Disk) -> None:
+    make_stream([*inliers(5), *[None] * 20]).run(Event())
+    assert [window.frames_total for window in disk.windows] == [5, 5, 5]
+
+
+def test_faults_of_the_source_are_reported_and_go_on_after_a_restart(make_stream: MakeStream, disk: Disk) -> None:
+    class Losing(ListSource):
+        faults_total: Mapping[FaultReason, int] = MappingProxyType({"source_lost": 2, "dropped": 5})
+
+    for _ in range(2):
+        make_stream(inliers(1), source=Losing).run(Event())
+    assert disk.windows[-1].faults_total == {"source_lost": 4, "dropped": 10}
+
+
 def test_a_stopped_stream_sends_a_last_window(make_stream: MakeStream, disk: Disk) -> None:
     stop = Event()
     stop.set()
@@ -202,6 +248,91 @@ def test_a_restart_in_mid_alert_goes_on_with_that_alert(make_stream: MakeStream,
     alerts = [message for message in disk.committed if not isinstance(message, WindowMessage)]
     assert [(a.status, a.revision) for a in alerts] == [(AlertStatus.RAISED, 0), (AlertStatus.CLEARED, 1)]  # type: ignore[attr-defined]
     assert len({a.alert_id for a in alerts}) == 1  # type: ignore[attr-defined]
+
+
+def kept(folder: Path) -> list[FrameRecord]:
+    """The records, each of which has its picture beside it."""
+    files = sorted((folder / "evidence").rglob("*.json"))
+    assert all(file.with_suffix(".jpg").exists() for file in files)
+    assert sum(1 for path in (folder / "evidence").rglob("*") if path.is_file()) == 2 * len(files)
+    return [FrameRecord.model_validate_json(file.read_text()) for file in files]
+
+
+def test_an_alerts_most_outlying_frames_are_kept_with_those_that_raised_it(
+    make_stream: MakeStream, tmp_path: Path, disk: Disk
+) -> None:
+    make_stream([*inliers(30), *outliers(9), *inliers(2000)]).run(Event())
+    raised = next(message for message in disk.committed if not isinstance(message, WindowMessage))
+    records = kept(tmp_path)
+    assert len(records) == 3
+    assert {record.alert_id for record in records} == {raised.alert_id}  # type: ignore[attr-defined]
+    assert all(record.p_value <= 0.05 for record in records)
+    assert {record.stream for record in records} == {"belt"}
+
+
+def test_an_alert_that_goes_on_after_a_restart_has_its_evidence_in_one_place(
+    make_stream: MakeStream, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        make_stream(outliers(20)).run(Event())
+    assert len({record.alert_id for record in kept(tmp_path)}) == 1
+    assert 3 <= len(kept(tmp_path)) <= 6
+
+
+def test_inliers_leave_no_evidence(make_stream: MakeStream, tmp_path: Path) -> None:
+    make_stream(inliers(500)).run(Event())
+    assert not (tmp_path / "evidence").exists()
+
+
+def blown_out(count: int) -> list[FrameRef]:
+    """By their score outliers, all of them."""
+    return refs([np.full((8, 8), 255 - i % 2, np.uint8) for i in range(count)])
+
+
+def test_a_camera_at_fault_is_an_alert_of_its_own_and_no_drift(make_stream: MakeStream, disk: Disk) -> None:
+    make_stream([*inliers(20), *blown_out(100), *inliers(100)], checks=["blown_out"]).run(Event())
+    alerts = [message for message in disk.committed if isinstance(message, AlertMessage)]
+    assert [(alert.cause, alert.status) for alert in alerts] == [
+        (Cause.BLOWN_OUT, AlertStatus.RAISED),
+        (Cause.BLOWN_OUT, AlertStatus.CLEARED),
+    ]
+    assert (alerts[0].p0, alerts[0].outlier_ratio) == (None, None)
+    last = disk.windows[-1]
+    assert last.outliers_total <= 10
+    assert 100 <= last.faults_total["camera_fault"] <= 110
+    assert last.frames_total + last.faults_total["camera_fault"] == 220
+    assert {window.camera_faults for window in disk.windows} == {(), (Cause.BLOWN_OUT,)}
+
+
+def test_what_is_not_looked_for_is_drift(make_stream: MakeStream, disk: Disk) -> None:
+    make_stream([*inliers(20), *blown_out(100)], checks=["black", "frozen"]).run(Event())
+    assert [message.cause for message in disk.committed if isinstance(message, AlertMessage)] == [Cause.DRIFT]
+
+
+def test_an_alert_about_the_camera_goes_on_after_a_restart(make_stream: MakeStream, disk: Disk) -> None:
+    make_stream([*inliers(20), *blown_out(30)], checks=["blown_out"]).run(Event())
+    make_stream([*blown_out(30), *inliers(30)], checks=["blown_out"]).run(Event())
+    alerts = [message for message in disk.committed if isinstance(message, AlertMessage)]
+    assert [alert.status for alert in alerts] == [AlertStatus.RAISED, AlertStatus.CLEARED]
+    assert len({alert.alert_id for alert in alerts}) == 1
+
+
+def test_an_alert_about_a_fault_that_is_no_longer_looked_for_is_cleared(make_stream: MakeStream, disk: Disk) -> None:
+    make_stream([*inliers(20), *blown_out(30)], checks=["blown_out"]).run(Event())
+    make_stream(inliers(1)).run(Event())
+    alerts = [message for message in disk.committed if isinstance(message, AlertMessage)]
+    assert [alert.status for alert in alerts] == [AlertStatus.RAISED, AlertStatus.CLEARED]
+    make_stream(inliers(1)).run(Event())
+    assert len([message for message in disk.committed if isinstance(message, AlertMessage)]) == 2
+
+
+def test_a_camera_that_gives_nothing_is_missed(make_stream: MakeStream, disk: Disk) -> None:
+    make_stream([*inliers(20), *[None] * 30, *inliers(30)], checks=["missing"]).run(Event())
+    alerts = [message for message in disk.committed if isinstance(message, AlertMessage)]
+    assert [(alert.cause, alert.status) for alert in alerts] == [
+        (Cause.MISSING, AlertStatus.RAISED),
+        (Cause.MISSING, AlertStatus.CLEARED),
+    ]
 
 
 def test_another_bundle_starts_with_no_evidence_and_the_same_totals(make_stream: MakeStream, disk: Disk) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driftprint.errors import MessageError
-from driftprint.messages import AlertStatus, DeviceMessage, DeviceStatus
+from driftprint.messages import AlertStatus, Cause, DeviceMessage, DeviceStatus
 from driftprint_server.counts import Reason
 from driftprint_server.device import MOST_AGE_SECONDS, MOST_ALERTS, MOST_STREAMS, Device, Liveness, apply, raised_at
 from driftprint_server.fleet import Fleet
@@ -145,6 +145,11 @@ def test_a_new_instance_supersedes_the_old_one() -> None:
         with pytest.raises(MessageError) as raised:
             apply(device, late, NOW + 2)
         assert raised.value.reason == Reason.SUPERSEDED_INSTANCE
+
+
+def test_an_alert_about_the_camera_is_no_alarm_of_drift() -> None:
+    device = after([(window(1, alarm=False), NOW), (alert(2, cause=Cause.COVERED, outlier_ratio=None), NOW)])
+    assert not device.alarm("belt")
 
 
 def test_a_late_alert_of_a_superseded_instance_is_kept_but_no_alarm() -> None:

@@ -10,7 +10,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from driftprint.messages import ClassStats, DeviceMessage, DeviceStatus, WindowKind, WindowStats
+from driftprint.messages import Cause, ClassStats, DeviceMessage, DeviceStatus, WindowKind, WindowStats
 from driftprint_server.counts import Counts, Kind, Reason
 from driftprint_server.fleet import Fleet
 from driftprint_server.metrics import CATALOGUE, FleetCollector, make_registry
@@ -64,7 +64,7 @@ class Exposed:
 
 @pytest.fixture
 def exposed() -> Exposed:
-    return Exposed(state(), health(), window(3, ratio=0.25))
+    return Exposed(state(), health(), window(3, ratio=0.25, camera_faults=(Cause.BLACK,)))
 
 
 @pytest.fixture
@@ -93,6 +93,10 @@ def test_the_devices_own_figures_are_shown(exposed: Exposed) -> None:
     assert exposed.value("driftprint_evidence_ratio", **belt) == 0.2
     assert exposed.value("driftprint_frames_per_second", **belt) == 10
     assert exposed.value("driftprint_outlier_ratio", **belt, window="count") == 0.25
+    faults = {
+        fault: exposed.value("driftprint_camera_fault_active", **belt, fault=fault) for fault in ("black", "frozen")
+    }
+    assert faults == {"black": 1, "frozen": 0}
     assert exposed.value("driftprint_outlier_ratio", **belt, window="time") == 0.125
     assert exposed.value("driftprint_class_outlier_ratio", **belt, **{"class": "cat"}) == 0.25
     assert exposed.value("driftprint_score", **belt, quantile="0.9") == 2.5

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from driftprint.messages import DeviceStatus, encode
+from driftprint.messages import Cause, DeviceStatus, encode
 from tests.brokers import wait_for
 from tests.server.browser import Browser, find_chromium
 from tests.server.messages import alert, health, state, topic_of, window
@@ -56,6 +56,18 @@ def test_a_device_appears_with_its_alarm_and_alert(open_page: Callable[..., Brow
 
     device.send(state(DeviceStatus.OFFLINE))
     wait_for(lambda: "offline" in text(page, "#rows"), what="the device to be offline")
+
+
+def test_a_camera_at_fault_is_shown_as_that_and_as_no_alarm(
+    open_page: Callable[..., Browser], device: DeviceClient
+) -> None:
+    page = open_page()
+    summary = "The camera's picture is blown out."
+    device.send(state(), alert(1, cause=Cause.BLOWN_OUT, summary=summary, outlier_ratio=None))
+    device.send(window(2, camera_faults=(Cause.BLOWN_OUT,)))
+    wait_for(lambda: "camera: blown out" in text(page, "#rows"), what=lambda: f"the fault: {text(page, 'body')}")
+    assert summary in text(page, "#current-list")
+    assert text(page, "#alarms") == "0"
 
 
 def test_what_a_device_says_is_shown_as_text(open_page: Callable[..., Browser], device: DeviceClient) -> None:

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from driftprint.messages import AlertStatus
+from driftprint.messages import AlertStatus, Cause
 from driftprint_server.counts import Counts
 from driftprint_server.fleet import Fleet
 from driftprint_server.metrics import FleetCollector, make_registry
@@ -79,7 +79,7 @@ def test_healthz_says_what_is_wrong(site: Site) -> None:
 def test_the_fleet_is_served_as_json(site: Site) -> None:
     site.fleet.apply(state(streams=("belt", "silent")), site.clock.wall)
     site.fleet.apply(health(), site.clock.wall)
-    site.fleet.apply(window(3, ratio=0.25), site.clock.wall - 2)
+    site.fleet.apply(window(3, ratio=0.25, camera_faults=(Cause.COVERED,)), site.clock.wall - 2)
     site.fleet.apply(alert(4, recorded_at=60.0, raised_at=50.0), site.clock.wall)
     view = site.get("/api/fleet").json()
     assert view["now"] == site.clock.wall
@@ -96,6 +96,7 @@ def test_the_fleet_is_served_as_json(site: Site) -> None:
         "outlier_ratio": 0.25,
         "outlier_ratio_by_time": 0.125,
         "evidence": 0.2,
+        "camera_faults": ["covered"],
         "frames_total": 300,
         "outliers_total": 12,
         "faults_total": {"undecodable": 3},

@@ -1,16 +1,19 @@
-"""Replays a folder of images or an .npz file at a chosen frame rate."""
+"""Replays a folder of images, an .npz file or a video file at a chosen frame rate."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from threading import Event
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from driftprint.clock import Clock
-from driftprint.frames import FrameRef, FrameSet, read_frames
+from driftprint.errors import FaultReason
+from driftprint.frames import FrameRef, read_frames
+from driftprint_edge.sources.video import VIDEO_SUFFIXES, VideoFile
 
 
 class ReplaySettings(BaseModel):
@@ -20,7 +23,7 @@ class ReplaySettings(BaseModel):
 
     kind: Literal["replay"] = "replay"
     path: Path
-    """A folder of images, or an .npz file whose array ``x`` holds the frames."""
+    """A folder of images, an .npz file whose array ``x`` holds the frames, or a video file."""
     frames_per_second: Annotated[float, Field(gt=0, le=100_000)]
     """How fast to replay; a rate the device cannot keep is replayed as fast as it can."""
     repeat: bool = True
@@ -31,20 +34,24 @@ class ReplaySettings(BaseModel):
 
         Raises:
             DataError: naming the path and what was expected there.
+            MissingExtraError: where a video file needs OpenCV.
         """
-        return ReplaySource(read_frames(self.path), self, clock)
+        is_video = self.path.suffix.lower() in VIDEO_SUFFIXES
+        return ReplaySource(VideoFile(self.path) if is_video else read_frames(self.path), self, clock)
 
 
 class ReplaySource:
     """Frames from files, paced.
 
     Args:
-        frames: what to replay.
+        frames: what to replay; gone over anew at each repetition.
         settings: how.
         clock: paces the frames.
     """
 
-    def __init__(self, frames: FrameSet, settings: ReplaySettings, clock: Clock) -> None:
+    faults_total: Mapping[FaultReason, int] = MappingProxyType({})
+
+    def __init__(self, frames: Iterable[FrameRef], settings: ReplaySettings, clock: Clock) -> None:
         self._frames = frames
         self._settings = settings
         self._clock = clock

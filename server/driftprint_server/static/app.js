@@ -75,8 +75,12 @@ function makeRow() {
   return { element, parts, history: [], windowAt: null };
 }
 
-function showChips(cell, state, alarm) {
-  const wanted = alarm ? [["alarm", "alarm"], ...(state === "online" ? [] : [[state, state]])] : [[state, state]];
+function showChips(cell, state, alarm, cameraFaults) {
+  const wrong = [
+    ...(alarm ? [["alarm", "alarm"]] : []),
+    ...cameraFaults.map((fault) => ["stale", `camera: ${fault.replace("_", " ")}`]),
+  ];
+  const wanted = wrong.length && state === "online" ? wrong : [...wrong, [state, state]];
   if (cell.dataset.shown === JSON.stringify(wanted)) return;
   cell.dataset.shown = JSON.stringify(wanted);
   cell.replaceChildren(...wanted.map(([className, text]) => make("span", `chip ${className}`, text)));
@@ -90,7 +94,7 @@ function showRow(row, device, stream) {
   say(parts.origin, device.site);
   const faults = Object.entries(stream?.faults_total ?? {}).filter(([, total]) => total > 0);
   say(parts.faults, faults.map(([reason, total]) => `${total.toLocaleString("en")} faulty: ${reason}`).join(", "));
-  showChips(parts.state, device.state, alarm);
+  showChips(parts.state, device.state, alarm, stream?.camera_faults ?? []);
   say(parts.frames, perSecond(stream?.frames_per_second));
   say(parts.ratio, percent(stream?.outlier_ratio));
   parts.ratioBar.show(stream?.outlier_ratio ?? 0, alarm);

@@ -1,0 +1,163 @@
+"""Learns each stream's own outlier ratio from footage of its site: ``driftprint agent --calibrate``."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from threading import Event
+
+import typer
+
+from driftprint.clock import Clock
+from driftprint.errors import ConfigError, DataError, FrameError
+from driftprint.stats.site import SiteBaseline, learn_baseline
+from driftprint_edge.agent import Parts, open_parts
+from driftprint_edge.config import AgentSettings
+from driftprint_edge.store import Store
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass
+class Footage:
+    """What has been seen of one stream so far."""
+
+    scores: list[float] = field(default_factory=list)
+    outliers: list[bool] = field(default_factory=list)
+
+
+Show = Callable[[float, dict[str, Footage]], None]
+"""Told now and then how many seconds have passed, and what has been seen."""
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in a text such as ``90s``, ``10m`` or ``2h``.
+
+    Raises:
+        ConfigError: where it is none.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
+    if match is None or float(match[1]) == 0:
+        raise ConfigError(f"no duration: {text!r}", where="--calibrate", fix="write 90s, 10m or 2h")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def calibrate(
+    settings: AgentSettings, seconds: float, *, clock: Clock, stop: Event, show: Show
+) -> dict[str, SiteBaseline]:
+    """Watch every stream for a while, and keep what was learnt in the store.
+
+    Args:
+        settings: agent.toml.
+        seconds: for how long.
+        clock: tells when it is over.
+        stop: ends it early; nothing is then kept.
+        show: told how it goes.
+
+    Returns:
+        By stream, what was kept.
+
+    Raises:
+        DriftprintError: where a bundle, a source or the store cannot be used, or a stream's footage is too short or
+            full of outliers; naming the stream. Nothing is then kept of any.
+    """
+    parts = {stream.name: open_parts(stream, settings, clock) for stream in settings.stream}
+    store = open_store(settings, clock)
+    try:
+        footage = {name: Footage() for name in parts}
+        ended = Event()
+        threads = [
+            threading.Thread(target=_watch, args=(part, footage[name], ended), name=name, daemon=True)
+            for name, part in parts.items()
+        ]
+        for thread in threads:
+            thread.start()
+        start = clock.now().monotonic
+        while any(thread.is_alive() for thread in threads) and clock.now().monotonic - start < seconds:
+            if stop.wait(0.2):
+                ended.set()
+                return {}
+            show(clock.now().monotonic - start, footage)
+        ended.set()
+        for thread in threads:
+            thread.join(timeout=5)
+        learnt = {name: _learn(name, footage[name], parts[name], clock) for name in parts}
+        for name, baseline in learnt.items():
+            store.keep_baseline(name, baseline)
+        return learnt
+    finally:
+        store.close()
+
+
+def run_calibration(settings: AgentSettings, duration: str, *, clock: Clock, stop: Event) -> list[str]:
+    """What the command does: show how it goes, and say what was learnt, a line a stream.
+
+    Raises:
+        DriftprintError: see `calibrate`; also where the duration is none.
+    """
+    seconds = parse_duration(duration)
+    with typer.progressbar(length=int(seconds * 10), label="watching", file=sys.stderr) as bar:
+
+        def show(passed: float, footage: dict[str, Footage]) -> None:
+            bar.label = f"watching, {sum(len(seen.scores) for seen in footage.values())} frames"
+            bar.update(int(passed * 10) - bar.pos)
+
+        learnt = calibrate(settings, seconds, clock=clock, stop=stop, show=show)
+    return [
+        f"{name}: {baseline.outliers} of {baseline.decisions} frames were outliers ({baseline.frames} seen, every "
+        f"{baseline.stride}. counts); on inliers at most {baseline.p0:.1%} are"
+        for name, baseline in learnt.items()
+    ]
+
+
+def undo(settings: AgentSettings, clock: Clock) -> list[str]:
+    """Take each stream's latest calibration back; says what was done, a line a stream.
+
+    Raises:
+        StoreError: where the store cannot be used, as while the agent runs.
+    """
+    store = open_store(settings, clock)
+    try:
+        return [
+            f"{stream.name}: {'taken back' if store.forget_baseline(stream.name) else 'there was none'}"
+            for stream in settings.stream
+        ]
+    finally:
+        store.close()
+
+
+def open_store(settings: AgentSettings, clock: Clock) -> Store:
+    """The agent's store.
+
+    Raises:
+        StoreError: where it cannot be used, as while the agent runs.
+    """
+    return Store(
+        settings.store.path, clock=clock, new_id=lambda: secrets.token_hex(8), max_messages=settings.store.max_messages
+    )
+
+
+def _watch(parts: Parts, footage: Footage, stop: Event) -> None:
+    for ref in parts.source.frames(stop):
+        if ref is None:
+            continue
+        try:
+            scored = parts.scorer.score(ref.load())
+        except FrameError:
+            continue
+        footage.scores.append(scored.score)
+        footage.outliers.append(scored.p_value <= parts.decider.settings.alpha)
+
+
+def _learn(name: str, footage: Footage, parts: Parts, clock: Clock) -> SiteBaseline:
+    try:
+        return learn_baseline(
+            footage.scores, footage.outliers, bundle=parts.scorer.manifest.id, recorded_at=clock.now().wall
+        )
+    except DataError as error:
+        error.where = f"stream {name!r}"
+        raise
