@@ -201,8 +201,14 @@ class AlertMessage(StreamMessage):
     """The outlier ratio that inliers stay under, which the detector tested against."""
     frames_per_false_alarm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """The guarantee: on inliers the mean run length to an alarm is at least this many frames."""
+    suspected_at: WallTime | None = None
+    """Since when there has been evidence; this and the next two for drift alone."""
+    layers: dict[Label, Ratio] = Field(default_factory=dict, max_length=64)
+    """By fingerprinted tensor: the share of the window's outliers that stand out in this layer by itself."""
+    classes: dict[Label, Ratio] = Field(default_factory=dict, max_length=64)
+    """By predicted class: the share of the window's outliers that are taken for it; the most frequent ones."""
     summary: Text
-    """One sentence for a person."""
+    """A sentence or two for a person."""
 
 
 class AckMessage(_Message):

@@ -20,6 +20,7 @@ from driftprint.preprocess import Frame
 from driftprint.scorer import Scored, Scorer
 from driftprint_edge.camera import CameraAlert, CameraWatch, look
 from driftprint_edge.evidence import SUSPICION, Evidence
+from driftprint_edge.explain import Explainer
 from driftprint_edge.sources import Source
 from driftprint_edge.store import StreamState
 
@@ -90,6 +91,12 @@ class Stream:
         self._report_seconds = report_seconds
         self._on_store_error = on_store_error
         self._log = structlog.get_logger().bind(stream=stream_id.stream, bundle=scorer.manifest.id)
+        self._explainer = Explainer(
+            scorer.manifest.fingerprint.layers,
+            alpha=decider.settings.alpha,
+            frames=decider.settings.window_frames,
+            suspicion=SUSPICION,
+        )
         self._bundle = BundleRef(name=scorer.manifest.name, version=scorer.manifest.version)
         self._faults: Counter[str] = Counter()
         self._waiting: list[AlertMessage] = []
@@ -129,6 +136,7 @@ class Stream:
         else:
             now = self._clock.now()
             decision = self._decider.update(scored.score, scored.p_value, scored.predicted, now)
+            self._explainer.add(scored, outlier=decision.outlier, evidence=self._decider.evidence, wall=now.wall)
             if decision.alert is not None:
                 self._announce(self._drift_message(decision.alert, now), now)
             self._keep_evidence(ref, frame, scored, decision, now)
@@ -277,6 +285,7 @@ class Stream:
         )
 
     def _drift_message(self, alert: Alert, now: Instant) -> AlertMessage:
+        explained = self._explainer.explain()
         return AlertMessage(
             site=self._id.site,
             device=self._id.device,
@@ -294,5 +303,8 @@ class Stream:
             outlier_ratio=alert.outlier_ratio,
             p0=self._decider.p0,
             frames_per_false_alarm=self._decider.frames_per_false_alarm,
-            summary=alert.summary,
+            suspected_at=explained.suspected_at if alert.active else None,
+            layers=explained.layers,
+            classes=explained.classes,
+            summary=alert.summary + (explained.sentence if alert.active else ""),
         )

@@ -226,6 +226,9 @@ def test_an_alert_is_recorded_the_moment_it_is_raised_and_when_it_clears(make_st
     raised, cleared = (message for message in disk.committed if not isinstance(message, WindowMessage))
     assert raised.alert_id == cleared.alert_id  # type: ignore[attr-defined]
     assert (raised.seq, raised.site, raised.device, raised.stream) == (1, "north", "pi-1", "belt")
+    assert "are taken for" in raised.summary  # type: ignore[attr-defined]
+    assert sum(raised.classes.values()) == 1  # type: ignore[attr-defined]
+    assert raised.suspected_at <= raised.raised_at  # type: ignore[attr-defined]
     assert disk.windows[0].alarm
     assert not disk.windows[-1].alarm
 
