@@ -20,9 +20,8 @@ from rich.console import Console
 
 from bench.quoting import quote
 from driftprint.clock import Instant
-from driftprint.decision import RAISE_RATES, Decider, DecisionSettings
+from driftprint.decision import Decider, DecisionSettings
 from driftprint.stats.conformal import outlier_bound
-from driftprint.stats.edetector import EDetector
 from driftprint.stats.site import SiteBaseline, learn_baseline
 
 drift: Any = importlib.import_module("river.drift")  # a part of it has no types
@@ -80,44 +79,42 @@ class Detector(Protocol):
 
 
 class Ours:
-    """The e-detector, as a `Decider` has it."""
+    """A `Decider`, up to its first alert."""
 
     def __init__(self, budget: float) -> None:
-        p0 = outlier_bound(CALIBRATION, ALPHA)
-        rates = [rate for rate in RAISE_RATES if rate > p0]
-        self._detector = EDetector(null=p0, alternatives=rates, threshold=budget)
+        settings = DecisionSettings(alpha=ALPHA)
+        self._decider = Decider(settings, calibration_size=CALIBRATION, frames_per_false_alarm=budget)
 
     def update(self, p_value: float) -> bool:
-        self._detector.update(p_value <= ALPHA)
-        return self._detector.declared
+        return self._decider.update(0.0, p_value, None, Instant(0.0, 0.0)).alert is not None
 
 
-class OnFlags:
-    """A detector of river that is told whether each frame is an outlier."""
+class OfRiver:
+    """A detector of river.
 
-    def __init__(self, inner: Any) -> None:
+    Args:
+        inner: the detector.
+        sees: what it is told of a p-value.
+    """
+
+    def __init__(self, inner: Any, sees: Callable[[float], float]) -> None:
         self._inner = inner
+        self._sees = sees
 
     def update(self, p_value: float) -> bool:
-        self._inner.update(float(p_value <= ALPHA))
+        self._inner.update(self._sees(p_value))
         return bool(self._inner.drift_detected)
 
 
-class OnValues:
-    """A detector of river that is told the p-values."""
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-
-    def update(self, p_value: float) -> bool:
-        self._inner.update(p_value)
-        return bool(self._inner.drift_detected)
+def is_outlier(p_value: float) -> float:
+    """1 for an outlier, else 0."""
+    return float(p_value <= ALPHA)
 
 
 PEERS: dict[str, tuple[Callable[[float], Detector], float, float]] = {
-    "ADWIN": (lambda delta: OnFlags(drift.ADWIN(delta=delta)), 1e-9, 0.9),
-    "Page-Hinkley": (lambda limit: OnFlags(drift.PageHinkley(threshold=1 / limit, mode="up")), 1e-3, 2.0),
-    "KSWIN": (lambda alpha: OnValues(drift.KSWIN(alpha=alpha, seed=0)), 1e-9, 0.05),
+    "ADWIN": (lambda delta: OfRiver(drift.ADWIN(delta=delta), is_outlier), 1e-9, 0.9),
+    "Page-Hinkley": (lambda limit: OfRiver(drift.PageHinkley(threshold=1 / limit, mode="up"), is_outlier), 1e-3, 2.0),
+    "KSWIN": (lambda alpha: OfRiver(drift.KSWIN(alpha=alpha, seed=0), float), 1e-9, 0.05),
 }
 """How to make each from one number, and that number's range: the larger, the more readily it raises an alarm."""
 

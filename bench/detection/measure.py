@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 from scipy import stats
 
+from driftprint.stats.conformal import outlier_rank
+
 KEPT = 0.95
 """The share of the calibration set below the threshold."""
 
@@ -77,7 +79,7 @@ def most_flagged(calibrated: int, fresh: int, alpha: float, confidence: float = 
     Returns:
         The share of the fresh inliers that are flagged at most.
     """
-    k = int(alpha * (calibrated + 1) + 1e-9)
+    k = outlier_rank(calibrated, alpha)
     return float(stats.betabinom.ppf(confidence, fresh, k, calibrated + 1 - k) / fresh)
 
 

@@ -9,6 +9,11 @@ from typing import Any
 import structlog
 
 
+def is_news(total: int) -> bool:
+    """Whether the `total`-th event of a kind deserves a line: the first does, the thousandth is in the metrics."""
+    return total in (1, 10, 100) or total % 1000 == 0
+
+
 def configure_logging(level: str = "info") -> None:
     """Set up structlog once, at a daemon's start.
 

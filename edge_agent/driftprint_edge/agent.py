@@ -14,6 +14,7 @@ from driftprint.clock import Clock
 from driftprint.decision import Decider
 from driftprint.errors import DriftprintError, StoreError
 from driftprint.installed import find_bundle
+from driftprint.logs import is_news
 from driftprint.manifest import ImageInput, Manifest
 from driftprint.messages import BundleRef, StreamMessage
 from driftprint.mqtt import make_client
@@ -72,7 +73,7 @@ def open_parts(
             stream.camera_checks,
             hold_seconds=stream.camera.hold_seconds,
             missing_seconds=stream.camera.missing_seconds,
-            normal=_normal(bundle, scorer),
+            normal=_normal(bundle, scorer) if stream.camera_checks else None,
             start=clock.now(),
             new_id=lambda: secrets.token_hex(16),
         )
@@ -80,6 +81,17 @@ def open_parts(
     except DriftprintError as error:
         error.where = f"stream {stream.name!r}: {error.where}" if error.where else f"stream {stream.name!r}"
         raise
+
+
+def open_store(settings: AgentSettings, clock: Clock) -> Store:
+    """The agent's store.
+
+    Raises:
+        StoreError: where it cannot be used, as while another agent runs.
+    """
+    return Store(
+        settings.store.path, clock=clock, new_id=lambda: secrets.token_hex(8), max_messages=settings.store.max_messages
+    )
 
 
 def _normal(bundle: Bundle, scorer: Scorer) -> Normal | None:
@@ -116,12 +128,7 @@ class Agent:
     def __init__(self, settings: AgentSettings, *, clock: Clock) -> None:
         self._clock = clock
         self._store_errors = 0
-        self._store = Store(
-            settings.store.path,
-            clock=clock,
-            new_id=lambda: secrets.token_hex(8),
-            max_messages=settings.store.max_messages,
-        )
+        self._store = open_store(settings, clock)
         self._link = Link(
             settings.mqtt,
             site=settings.site,
@@ -185,7 +192,7 @@ class Agent:
 
     def _on_store_error(self, error: StoreError) -> None:
         self._store_errors += 1
-        if self._store_errors in (1, 10, 100) or self._store_errors % 1000 == 0:
+        if is_news(self._store_errors):
             structlog.get_logger().error("store error", what=str(error), total=self._store_errors)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 import sys
 import threading
 from collections.abc import Callable
@@ -15,9 +14,8 @@ import typer
 from driftprint.clock import Clock
 from driftprint.errors import ConfigError, DataError, FrameError
 from driftprint.stats.site import SiteBaseline, learn_baseline
-from driftprint_edge.agent import Parts, open_parts
+from driftprint_edge.agent import Parts, open_parts, open_store
 from driftprint_edge.config import AgentSettings
-from driftprint_edge.store import Store
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -128,17 +126,6 @@ def undo(settings: AgentSettings, clock: Clock) -> list[str]:
         ]
     finally:
         store.close()
-
-
-def open_store(settings: AgentSettings, clock: Clock) -> Store:
-    """The agent's store.
-
-    Raises:
-        StoreError: where it cannot be used, as while the agent runs.
-    """
-    return Store(
-        settings.store.path, clock=clock, new_id=lambda: secrets.token_hex(8), max_messages=settings.store.max_messages
-    )
 
 
 def _watch(parts: Parts, footage: Footage, stop: Event) -> None:

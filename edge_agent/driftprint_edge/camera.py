@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,7 @@ _BLOCKS = 8
 """Rows and columns of blocks that a frame's contrast is measured between."""
 
 Check: TypeAlias = Literal["missing", "frozen", "black", "blown_out", "covered", "blurred"]
-ALL_CHECKS: tuple[Check, ...] = ("missing", "frozen", "black", "blown_out", "covered", "blurred")
+ALL_CHECKS: tuple[Check, ...] = get_args(Check)
 
 _SUMMARIES: Mapping[Cause, str] = {
     Cause.MISSING: "The camera gives no frames.",

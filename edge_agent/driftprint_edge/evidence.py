@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,7 @@ import structlog
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
+from driftprint.logs import is_news
 from driftprint.messages import BundleRef
 from driftprint.preprocess import Frame
 from driftprint.scorer import Scored
@@ -152,17 +154,22 @@ class Evidence:
             scored: what the bundle says of it.
             wall: Unix time in seconds.
         """
-        least = min(self._candidates, key=lambda kept: kept.scored.score, default=None)
-        full = len(self._candidates) >= self._most
-        if not self._most or (full and least is not None and scored.score <= least.scored.score):
+        if not self._most:
             return
-        self._guard(lambda: self._keep(_Candidate(number, name, wall, scored, *encode(frame)), least if full else None))
+        least = None
+        if len(self._candidates) >= self._most:
+            least = min(self._candidates, key=lambda kept: kept.scored.score)
+            if scored.score <= least.scored.score:
+                return
+        with self._counted():
+            self._keep(_Candidate(number, name, wall, scored, *encode(frame)), least)
 
     def raised(self, alert_id: str) -> None:
         """An alert is raised: what was set aside is written, and so is what is added until it clears."""
         self._written = alert_id
         for candidate in self._candidates:
-            self._guard(lambda candidate=candidate: self._write(candidate))  # type: ignore[misc]
+            with self._counted():
+                self._write(candidate)
 
     def forget(self) -> None:
         """The suspicion has gone, or the alert has cleared: the next episode begins with nothing."""
@@ -197,12 +204,13 @@ class Evidence:
     def _file(self, candidate: _Candidate) -> str:
         return f"{self._stream}/{self._written}/{candidate.number:09d}"
 
-    def _guard(self, action: Callable[[], None]) -> None:
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
         try:
-            action()
+            yield
         except (OSError, ValueError) as error:
             self.errors_total += 1
-            if self.errors_total in (1, 10, 100) or self.errors_total % 1000 == 0:
+            if is_news(self.errors_total):
                 self._log.warning("evidence not kept", what=str(error), total=self.errors_total)
 
 

@@ -71,8 +71,11 @@ class Explainer:
             evidence: of the detector, after this frame; an alert is raised at 1.
             wall: Unix time in seconds.
         """
-        standing_out = tuple(bool(score >= self._standing_out) for score in scored.layers)
-        self._frames.append((standing_out, scored.predicted) if outlier else None)
+        if outlier:
+            standing_out = tuple(bool(score >= self._standing_out) for score in scored.layers)
+            self._frames.append((standing_out, scored.predicted))
+        else:
+            self._frames.append(None)
         if evidence < self._suspicion:
             self._suspected_at = None
         elif self._suspected_at is None:

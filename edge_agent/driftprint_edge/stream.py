@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import structlog
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from driftprint.clock import Clock, Instant
 from driftprint.decision import Alert, Decider, Decision
 from driftprint.errors import FaultReason, FrameError, StoreError
 from driftprint.frames import FrameRef
+from driftprint.logs import is_news
 from driftprint.messages import AlertMessage, AlertStatus, BundleRef, Cause, StreamMessage, WindowMessage
 from driftprint.preprocess import Frame
 from driftprint.scorer import Scored, Scorer
@@ -48,6 +49,17 @@ class StreamId:
     site: str
     device: str
     stream: str
+
+
+class _Head(TypedDict):
+    """What all of a stream's messages begin with."""
+
+    site: str
+    device: str
+    stream: str
+    instance: str
+    recorded_at: float
+    bundle: BundleRef
 
 
 class Stream:
@@ -235,8 +247,7 @@ class Stream:
 
     def _fault(self, ref: FrameRef, reason: FaultReason, what: str) -> None:
         self._faults[reason] += 1
-        # The first of a kind is news, the thousandth is in the metrics.
-        if self._faults[reason] in (1, 10, 100) or self._faults[reason] % 1000 == 0:
+        if is_news(self._faults[reason]):
             self._log.warning("frame fault", frame=ref.name, reason=reason, what=what, total=self._faults[reason])
 
     def _faults_total(self) -> dict[str, int]:
@@ -249,12 +260,7 @@ class Stream:
         seconds = now.monotonic - self._last_report
         frames = decider.frames_total - self._frames_at_last_report
         return WindowMessage(
-            site=self._id.site,
-            device=self._id.device,
-            stream=self._id.stream,
-            instance=self._outbox.instance,
-            recorded_at=now.wall,
-            bundle=self._bundle,
+            **self._head(now),
             frames_total=decider.frames_total,
             outliers_total=decider.outliers_total,
             faults_total=self._faults_total(),
@@ -267,44 +273,46 @@ class Stream:
         )
 
     def _camera_message(self, alert: CameraAlert, now: Instant) -> AlertMessage:
-        return AlertMessage(
-            site=self._id.site,
-            device=self._id.device,
-            stream=self._id.stream,
-            instance=self._outbox.instance,
-            recorded_at=now.wall,
-            bundle=self._bundle,
-            alert_id=alert.alert_id,
-            revision=alert.revision,
-            status=alert.status,
-            cause=alert.cause,
-            raised_at=alert.raised_at,
-            cleared_at=alert.cleared_at,
-            frames_total=self._decider.frames_total,
-            summary=alert.summary,
-        )
+        return self._alert_message(alert, alert.cause, alert.summary, now)
 
     def _drift_message(self, alert: Alert, now: Instant) -> AlertMessage:
         explained = self._explainer.explain()
-        return AlertMessage(
-            site=self._id.site,
-            device=self._id.device,
-            stream=self._id.stream,
-            instance=self._outbox.instance,
-            recorded_at=now.wall,
-            bundle=self._bundle,
-            alert_id=alert.alert_id,
-            revision=alert.revision,
-            status=alert.status,
-            cause=Cause.DRIFT,
-            raised_at=alert.raised_at,
-            cleared_at=alert.cleared_at,
-            frames_total=alert.frames_total,
+        return self._alert_message(
+            alert,
+            Cause.DRIFT,
+            alert.summary + (explained.sentence if alert.active else ""),
+            now,
             outlier_ratio=alert.outlier_ratio,
             p0=self._decider.p0,
             frames_per_false_alarm=self._decider.frames_per_false_alarm,
             suspected_at=explained.suspected_at if alert.active else None,
             layers=explained.layers,
             classes=explained.classes,
-            summary=alert.summary + (explained.sentence if alert.active else ""),
         )
+
+    def _alert_message(
+        self, alert: Alert | CameraAlert, cause: Cause, summary: str, now: Instant, **of_drift: Any
+    ) -> AlertMessage:
+        """What all alerts say, and what only those of drift do."""
+        return AlertMessage(
+            **self._head(now),
+            alert_id=alert.alert_id,
+            revision=alert.revision,
+            status=alert.status,
+            cause=cause,
+            raised_at=alert.raised_at,
+            cleared_at=alert.cleared_at,
+            frames_total=self._decider.frames_total,
+            summary=summary,
+            **of_drift,
+        )
+
+    def _head(self, now: Instant) -> _Head:
+        return {
+            "site": self._id.site,
+            "device": self._id.device,
+            "stream": self._id.stream,
+            "instance": self._outbox.instance,
+            "recorded_at": now.wall,
+            "bundle": self._bundle,
+        }

@@ -10,6 +10,7 @@ import structlog
 
 from driftprint.clock import Clock
 from driftprint.errors import MessageError, StoreError
+from driftprint.logs import is_news
 from driftprint.messages import AckMessage, DeviceMessage, StreamMessage, encode
 from driftprint.topics import DeviceTopic, device_topic, parse
 from driftprint_server.counts import Counts, Reason
@@ -137,7 +138,7 @@ class Worker:
             self._store.save(changes)
         except StoreError as error:
             self._store_problem = str(error)
-            if _is_news(self._counts.store_error()):
+            if is_news(self._counts.store_error()):
                 self._log.error("store error", what=str(error), total=self._counts.store_errors)
             return False
         self._fleet.saved()
@@ -149,7 +150,7 @@ class Worker:
 
     def _reject(self, reason: Reason, topic: str, what: str) -> None:
         # The first of a kind is news, the thousandth is in the metrics.
-        if _is_news(total := self._counts.reject(reason)):
+        if is_news(total := self._counts.reject(reason)):
             self._log.warning("message rejected", reason=reason.value, topic=topic[:300], what=what, total=total)
 
 
@@ -173,7 +174,3 @@ class _Acks:
             for start in range(0, len(seqs), _MOST_SEQS):
                 ack = AckMessage(instance=instance, seqs=tuple(seqs[start : start + _MOST_SEQS]))
                 yield device_topic(site, device, DeviceTopic.ACK), ack
-
-
-def _is_news(total: int) -> bool:
-    return total in (1, 10, 100) or total % 1000 == 0

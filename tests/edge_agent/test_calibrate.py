@@ -13,8 +13,8 @@ from driftprint.clock import SystemClock
 from driftprint.errors import ConfigError
 from driftprint.settings import load_settings
 from driftprint.stats.site import SiteBaseline, outlier_ratio_bound
-from driftprint_edge.agent import Agent
-from driftprint_edge.calibrate import open_store, parse_duration
+from driftprint_edge.agent import Agent, open_store
+from driftprint_edge.calibrate import parse_duration
 from driftprint_edge.config import AgentSettings
 from driftprint_edge.store import Store
 from tests.bundles import inlier_frames, make_bundle, outlier_frames

@@ -48,6 +48,11 @@ def smallest_alpha(n: int) -> float:
     return 1 / (n + 1)
 
 
+def outlier_rank(n: int, alpha: float) -> int:
+    """How many of `n` calibration scores and a new one may score highest for it to get ``p <= alpha``: ``k`` below."""
+    return int(alpha * (n + 1) + 1e-9)
+
+
 def outlier_bound(n: int, alpha: float, confidence: float = 0.99) -> float:
     """Upper bound on the probability that an inlier gets ``p <= alpha``, given *this* calibration set.
 
@@ -67,7 +72,7 @@ def outlier_bound(n: int, alpha: float, confidence: float = 0.99) -> float:
     >>> [round(outlier_bound(n, 0.05), 4) for n in (1000, 5000, 10000)]
     [0.0673, 0.0574, 0.0552]
     """
-    k = int(alpha * (n + 1) + 1e-9)
+    k = outlier_rank(n, alpha)
     if k < 1:
         needed = int(1 / alpha - 1e-9)
         raise ValueError(f"{n} calibration scores cannot tell a p-value of {alpha}: at least {needed} are needed")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from random import Random
 from threading import Event
 from typing import Any, Literal
 
@@ -29,8 +28,7 @@ class FolderSettings(LiveSettings):
         Raises:
             MissingExtraError: without watchfiles.
         """
-        feed = FolderFeed(self.path, _import_watchfiles())
-        return LiveSource(feed, frames_per_second=self.frames_per_second, clock=clock, random=Random())
+        return self.source_of(FolderFeed(self.path, _import_watchfiles()), clock)
 
 
 class FolderFeed:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from random import Random
 from threading import Event
 from typing import Annotated, Any, Literal
 
@@ -30,8 +29,7 @@ class HttpSettings(LiveSettings):
 
     def open(self, clock: Clock) -> LiveSource:
         """The source."""
-        feed = HttpFeed(self.host, self.port)
-        return LiveSource(feed, frames_per_second=self.frames_per_second, clock=clock, random=Random())
+        return self.source_of(HttpFeed(self.host, self.port), clock)
 
 
 class HttpFeed:

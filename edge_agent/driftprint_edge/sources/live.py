@@ -31,6 +31,10 @@ class LiveSettings(BaseModel):
     frames_per_second: Annotated[float, Field(gt=0, le=1000)]
     """At most this many frames are looked at; what comes faster is passed over."""
 
+    def source_of(self, feed: Feed, clock: Clock) -> LiveSource:
+        """A source of these frames."""
+        return LiveSource(feed, frames_per_second=self.frames_per_second, clock=clock, random=Random())
+
 
 class Feed(Protocol):
     """Where live frames come from."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from random import Random
 from threading import Event
 from typing import Annotated, Any, Literal
 
@@ -33,8 +32,7 @@ class MqttSourceSettings(LiveSettings):
             ConfigError: where a certificate of the broker cannot be read.
         """
         make_client(self.broker, "check", clean_session=True)
-        feed = MqttFeed(self.broker, self.topic)
-        return LiveSource(feed, frames_per_second=self.frames_per_second, clock=clock, random=Random())
+        return self.source_of(MqttFeed(self.broker, self.topic), clock)
 
 
 class MqttFeed:

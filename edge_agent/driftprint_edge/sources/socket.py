@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from random import Random
 from socketserver import StreamRequestHandler, UnixStreamServer
 from threading import Event
 from typing import Literal
@@ -34,7 +33,7 @@ class SocketSettings(LiveSettings):
 
     def open(self, clock: Clock) -> LiveSource:
         """The source."""
-        return LiveSource(SocketFeed(self.path), frames_per_second=self.frames_per_second, clock=clock, random=Random())
+        return self.source_of(SocketFeed(self.path), clock)
 
 
 class SocketFeed:

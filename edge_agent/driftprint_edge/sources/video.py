@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from random import Random
 from threading import Event
 from typing import Annotated, Any, Literal
 
@@ -53,7 +52,7 @@ class CameraSettings(LiveSettings):
             opened.set(cv2.CAP_PROP_BUFFERSIZE, 1)
             return opened
 
-        return _live(self, self.device, capture, clock)
+        return self.source_of(VideoFeed(self.device, capture), clock)
 
 
 class RtspSettings(LiveSettings):
@@ -70,12 +69,13 @@ class RtspSettings(LiveSettings):
             MissingExtraError: without OpenCV.
         """
         cv2 = import_opencv()
-        timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, NETWORK_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC]
+        limits = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC)
 
         def capture() -> Any:
-            return cv2.VideoCapture(self.url, cv2.CAP_FFMPEG, [*timeouts, NETWORK_TIMEOUT_MS])
+            timeouts = [value for limit in limits for value in (limit, NETWORK_TIMEOUT_MS)]
+            return cv2.VideoCapture(self.url, cv2.CAP_FFMPEG, timeouts)
 
-        return _live(self, without_password(self.url), capture, clock)
+        return self.source_of(VideoFeed(without_password(self.url), capture), clock)
 
 
 class VideoFeed:
@@ -164,8 +164,3 @@ def import_opencv() -> Any:
     except ImportError:
         raise MissingExtraError("cameras and videos need OpenCV", extra="camera") from None
     return cv2
-
-
-def _live(settings: LiveSettings, name: str, capture: Open, clock: Clock) -> LiveSource:
-    feed = VideoFeed(name, capture)
-    return LiveSource(feed, frames_per_second=settings.frames_per_second, clock=clock, random=Random())

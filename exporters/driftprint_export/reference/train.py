@@ -59,14 +59,7 @@ def train_model(name: str, data: DataSet, *, seed: int, work: Path, console: Con
 
 
 def export_model(
-    name: str,
-    model: ReferenceModel,
-    trained: Trained,
-    data: DataSet,
-    *,
-    seed: int,
-    version: int,
-    console: Console,
+    name: str, model: ReferenceModel, trained: Trained, data: DataSet, *, seed: int, version: int, console: Console
 ) -> Exported:
     """Fingerprint a trained reference model: fitted on its training images, calibrated on half of the test images.
 
