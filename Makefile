@@ -10,7 +10,7 @@ TORCH ?= torch==2.13.0
 PEERS ?= pytorch-ood==0.4.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check services bench detection train pictures lock clean
+.PHONY: help demo test check services bench detection arm train pictures lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ bench: .venv/.dev ## measure what the README quotes
 
 detection: .venv/.dev ## measure how well outliers are told from inliers; hours (ARGS=--quick: minutes)
 	$(BIN)/python -m bench.detection $(ARGS)
+
+arm: .venv/.dev ## prove that the base install runs on 64-bit ARM; minutes, emulated, as root (docs/arm.md)
+	$(BIN)/python -m bench.arm $(ARGS)
 
 train: .venv/.dev ## train a reference model and export its bundle (ARGS=mnist)
 	$(BIN)/python -m driftprint_export.reference.train $(ARGS)

@@ -20,14 +20,14 @@ from driftprint.decision import Decider, DecisionSettings
 from driftprint.digits import Part, load_digits
 from driftprint.frames import FrameRef, ImageFolder
 from driftprint.installed import find_bundle
-from driftprint.messages import BundleRef
 from driftprint.preprocess import make_preprocessor
 from driftprint.scorer import Scorer
-from driftprint_edge.camera import CameraWatch
-from driftprint_edge.evidence import Evidence, EvidenceFolder
-from driftprint_edge.sources.replay import ReplaySettings
+from driftprint_edge.config import AgentSettings
+from driftprint_edge.reports import StreamId
 from driftprint_edge.store import Store
-from driftprint_edge.stream import Stream, StreamId
+from driftprint_edge.stream import Stream
+from driftprint_edge.turns import Turns
+from driftprint_edge.watch import make_watch
 
 FRAMES = 300
 FRAMES_PER_SECOND = 30.0
@@ -79,27 +79,25 @@ def measure(rounds: int) -> LoopCost:
         bundle = read_bundle(find_bundle("digits"))
         scorer, session = Scorer(bundle), agent_session(bundle.model, threads=1)
         store = Store(Path(folder) / "agent.db", clock=clock, new_id=lambda: secrets.token_hex(8), max_messages=100_000)
+        settings = AgentSettings.model_validate(
+            {
+                "device": "bench",
+                "store": {"path": f"{folder}/agent.db"},
+                "stream": [
+                    {
+                        "name": "bench",
+                        "bundle": "digits",
+                        "source": {"path": folder, "frames_per_second": FRAMES_PER_SECOND},
+                    }
+                ],
+            }
+        )
         stream = Stream(
             StreamId("bench", "bench", "bench"),
-            source=ReplaySettings(path=Path(folder), frames_per_second=FRAMES_PER_SECOND).open(clock),
-            scorer=scorer,
-            decider=_decider(scorer),
-            camera=CameraWatch(
-                (),
-                hold_seconds=5,
-                missing_seconds=10,
-                normal=None,
-                start=clock.now(),
-                new_id=lambda: secrets.token_hex(16),
-            ),
-            evidence=Evidence(
-                "bench",
-                bundle=BundleRef(name=scorer.manifest.name, version=scorer.manifest.version),
-                layers=scorer.manifest.fingerprint.layers,
-                folder=EvidenceFolder(Path(folder) / "evidence", 1_000_000),
-                frames=8,
-            ),
+            source=settings.stream[0].source.open(clock),
+            watch=make_watch(scorer, settings.stream[0], settings, site=None, start=clock.now()),
             outbox=store,
+            turns=Turns(settings.frames_at_once),
             clock=clock,
             report_seconds=REPORT_SECONDS,
             on_store_error=_fail,

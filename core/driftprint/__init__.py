@@ -7,6 +7,7 @@ reading = monitor(frame)  # reading.outlier, reading.p_value, reading.alarm
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from driftprint.errors import DriftprintError, FrameError
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from driftprint.monitor import Monitor, Reading
 
 __version__ = VERSION
+
+# onnxruntime's official builds send events to their maker unless told otherwise before they load ("Privacy.md" in its
+# package). What a device does is its owner's business; who wants to, sets it to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = ["DriftprintError", "FrameError", "Monitor", "Reading", "__version__"]
 

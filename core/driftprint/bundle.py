@@ -14,29 +14,41 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from driftprint.archives import DAMAGED, check_array, checked_member
+from driftprint.archives import DAMAGED, check_array
+from driftprint.bundle_files import (
+    GOLDEN,
+    MANIFEST,
+    MODEL,
+    SIGNATURE,
+    SUFFIX,
+    Limits,
+    read_file,
+    read_files,
+    zip_files,
+)
 from driftprint.errors import BundleError
+from driftprint.keys import TrustedKeys
 from driftprint.manifest import FileEntry, Manifest
 from driftprint.onnx_wire import has_external_data
 from driftprint.settings import explain
+from driftprint.signing import Verified, read_verified
 
-SUFFIX = ".driftprint"
-MANIFEST, MODEL, GOLDEN = "manifest.json", "model.onnx", "golden.npz"
+__all__ = [
+    "GOLDEN",
+    "GOLDEN_FRAMES",
+    "MANIFEST",
+    "MODEL",
+    "SUFFIX",
+    "Bundle",
+    "Golden",
+    "Limits",
+    "read_bundle",
+    "read_manifest",
+    "sample",
+    "write_bundle",
+]
+
 GOLDEN_FRAMES = 16
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The largest files that are read, in bytes: checked before anything is allocated."""
-
-    manifest: int = 16 * 2**20
-    model: int = 512 * 2**20
-    golden: int = 64 * 2**20
-    """Of the unpacked arrays too."""
-
-    def of(self, name: str) -> int:
-        """The limit for one of a bundle's files."""
-        return {MANIFEST: self.manifest, MODEL: self.model, GOLDEN: self.golden}[name]
 
 
 @dataclass(frozen=True)
@@ -58,34 +70,47 @@ class Golden:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle in memory, its checksums verified."""
+    """A bundle in memory, its checksums verified.
+
+    Attributes:
+        manifest: what it says of itself.
+        model: the serialised graph.
+        golden: the golden frames.
+        signed_by: whose signature was verified; None where none was asked for.
+    """
 
     manifest: Manifest
     model: bytes
     golden: Golden
+    signed_by: Verified | None = None
 
 
-def read_bundle(path: Path, limits: Limits | None = None) -> Bundle:
+def read_bundle(path: Path, limits: Limits | None = None, trusted: TrustedKeys | None = None) -> Bundle:
     """Read a bundle and verify every file's size and checksum against the manifest.
 
-    Nothing is unpickled, no other file than the bundle's own three is opened, and a model whose tensors lie
-    in other files is refused.
+    Nothing is unpickled, no other file than the bundle's own is opened, and a model whose tensors lie in other
+    files is refused.
 
     Args:
         path: the folder or zip file.
         limits: the largest files to read.
+        trusted: who must have signed it: nothing in it is parsed before its signature holds. None takes unsigned
+            bundles too, and looks at no signature.
 
     Raises:
+        SignatureError: where the signature cannot be trusted.
         BundleError: naming the file and what is wrong with it.
     """
     limits = limits or Limits()
-    manifest = read_manifest(path, limits)
-    contents = {}
+    if trusted is None:
+        contents, signed_by = read_files(path, limits), None
+    else:
+        contents, signed_by = read_verified(path, trusted, limits)
+    manifest = _parse_manifest(contents[MANIFEST], where=f"{path}/{MANIFEST}")
     for name in (MODEL, GOLDEN):
         entry = manifest.files.get(name)
         if entry is None:
             raise BundleError(f"{name} is not listed under files", where=f"{path}/{MANIFEST}")
-        contents[name] = _read(path, name, limits)
         if len(contents[name]) != entry.size or hashlib.sha256(contents[name]).hexdigest() != entry.sha256:
             raise BundleError(
                 "does not match the checksum in the manifest", where=f"{path}/{name}", fix="copy the bundle again"
@@ -99,7 +124,7 @@ def read_bundle(path: Path, limits: Limits | None = None) -> Bundle:
             "has tensors that lie in other files; a bundle's model must be self-contained", where=f"{path}/{MODEL}"
         )
     golden = _parse_golden(contents[GOLDEN], limits.golden, where=f"{path}/{GOLDEN}")
-    return Bundle(manifest, contents[MODEL], golden)
+    return Bundle(manifest, contents[MODEL], golden, signed_by)
 
 
 def read_manifest(path: Path, limits: Limits | None = None) -> Manifest:
@@ -108,11 +133,7 @@ def read_manifest(path: Path, limits: Limits | None = None) -> Manifest:
     Raises:
         BundleError: naming the file or field and what was expected there.
     """
-    raw = _read(path, MANIFEST, limits or Limits())
-    try:
-        return Manifest.model_validate_json(raw)
-    except ValidationError as error:
-        raise BundleError(explain(error), where=f"{path}/{MANIFEST}") from None
+    return _parse_manifest(read_file(path, MANIFEST, limits or Limits()), where=f"{path}/{MANIFEST}")
 
 
 def write_bundle(path: Path, manifest: Manifest, model: bytes, golden: Golden, *, zipped: bool = False) -> Manifest:
@@ -135,9 +156,10 @@ def write_bundle(path: Path, manifest: Manifest, model: bytes, golden: Golden, *
     manifest = manifest.model_copy(update={"files": files})
     contents[MANIFEST] = (manifest.model_dump_json(indent=1) + "\n").encode()
     if zipped:
-        path.write_bytes(_zip(contents))
+        path.write_bytes(zip_files(contents))
     else:
         path.mkdir(parents=True, exist_ok=True)
+        (path / SIGNATURE).unlink(missing_ok=True)
         for name, data in contents.items():
             (path / name).write_bytes(data)
     return manifest
@@ -159,49 +181,11 @@ def sample(output: NDArray[Any], most: int = 4096) -> NDArray[np.float64]:
     return flat.astype(np.float64)
 
 
-def _read(path: Path, name: str, limits: Limits) -> bytes:
-    most = limits.of(name)
+def _parse_manifest(data: bytes, *, where: str) -> Manifest:
     try:
-        if path.is_dir():
-            return _read_limited(path / name, most)
-        with zipfile.ZipFile(path) as archive:
-            info = checked_member(archive, name)
-            if info.file_size > most:
-                raise BundleError(f"larger than {most} bytes", where=f"{path}/{name}")
-            with archive.open(info) as file:
-                data = file.read(most + 1)
-    except KeyError:
-        raise BundleError(f"has no {name}", where=str(path)) from None
-    except FileNotFoundError:
-        what = f"has no {name}" if path.is_dir() else "no such bundle"
-        raise BundleError(what, where=str(path), fix="`driftprint bundle list` shows those installed") from None
-    except zipfile.BadZipFile:
-        raise BundleError("neither a folder nor a zip file", where=str(path)) from None
-    except DAMAGED as error:
-        raise BundleError(f"cannot be read ({error})", where=f"{path}/{name}") from None
-    if len(data) > most:
-        raise BundleError(f"larger than {most} bytes", where=f"{path}/{name}")
-    return data
-
-
-def _read_limited(file: Path, most: int) -> bytes:
-    with file.open("rb") as stream:
-        data = stream.read(most + 1)
-    if len(data) > most:
-        raise BundleError(f"larger than {most} bytes", where=str(file))
-    return data
-
-
-def _zip(contents: Mapping[str, bytes]) -> bytes:
-    """A zip whose bytes depend on nothing but `contents`."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name in sorted(contents):
-            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            info.compress_type = zipfile.ZIP_DEFLATED
-            info.external_attr = 0o644 << 16
-            archive.writestr(info, contents[name])
-    return buffer.getvalue()
+        return Manifest.model_validate_json(data)
+    except ValidationError as error:
+        raise BundleError(explain(error), where=where) from None
 
 
 def _pack_golden(golden: Golden) -> bytes:
@@ -214,7 +198,7 @@ def _pack_golden(golden: Golden) -> bytes:
         buffer = io.BytesIO()
         np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
         files[f"{name}.npy"] = buffer.getvalue()
-    return _zip(files)
+    return zip_files(files)
 
 
 def _parse_golden(data: bytes, most: int, *, where: str) -> Golden:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from driftprint.alerts import AlertLife
 from driftprint.clock import Instant
 from driftprint.errors import ConfigError
 from driftprint.messages import AlertStatus, WindowKind
@@ -45,30 +46,18 @@ class DecisionSettings(BaseModel):
     """A raised alert is updated this often."""
     cool_down_seconds: Annotated[float, Field(ge=0)] = 60.0
     """After an alert has cleared, no new one is raised for this long."""
+    class_mix: bool = False
+    """Watch how often each class is predicted, too. It takes a site's calibration to know what is normal."""
 
 
-class Alert(BaseModel):
-    """One alert, from raise to clear."""
+class Alert(AlertLife):
+    """An alert of drift."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    alert_id: str
-    """Made once, 32 hexadecimal digits."""
-    revision: int
-    status: AlertStatus
-    raised_at: float
-    """Unix time in seconds."""
-    cleared_at: float | None = None
     frames_total: int
     """Scored frames of the stream at this revision."""
     outlier_ratio: float
     """Of the window by count."""
     summary: str
-
-    @property
-    def active(self) -> bool:
-        """Whether it is still raised."""
-        return self.status is not AlertStatus.CLEARED
 
 
 class DeciderState(BaseModel):

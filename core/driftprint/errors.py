@@ -45,6 +45,26 @@ class GoldenMismatchError(BundleError):
     """A bundle's golden frames do not give the outputs or scores that it was exported with."""
 
 
+SignatureReason = Literal["altered", "damaged", "foreign_key", "unsigned"]
+"""Why a bundle's signature is not taken: a closed set."""
+
+
+class SignatureError(BundleError):
+    """A bundle that must be signed is not, or not so that its signature can be trusted.
+
+    Args:
+        what: what is wrong.
+        reason: ``unsigned``; ``damaged``: the signature is cut short or none at all; ``altered``: it speaks of other
+            contents; ``foreign_key``: none of the trusted keys made it.
+        where: the bundle.
+        fix: what the reader can do about it.
+    """
+
+    def __init__(self, what: str, *, reason: SignatureReason, where: str, fix: str) -> None:
+        super().__init__(what, where=where, fix=fix)
+        self.reason = reason
+
+
 class ModelError(DriftprintError):
     """A model cannot be exported: its graph, inputs or outputs do not allow it."""
 

@@ -12,15 +12,15 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from driftprint.archives import DAMAGED, check_array
 from driftprint.errors import DataError, FrameError
-from driftprint.preprocess import Frame
+from driftprint.preprocess import MAX_PIXELS, Frame
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
-MAX_PIXELS = 100_000_000
-"""Larger images are refused before they are decoded."""
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+"""What these suffixes stand for. Pillow knows many more formats, one of which starts Ghostscript on what has come."""
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -167,7 +167,7 @@ def _read_arrays(file: Path) -> ArrayFrames:
 def decode_image(source: Path | bytes) -> NDArray[np.uint8]:
     """An encoded image's pixels, turned upright by its EXIF orientation.
 
-    16-bit grey is scaled to 8 bits, an alpha channel is dropped, of an animation the first picture is taken.
+    16 bits are scaled to 8, an alpha channel is dropped, of an animation the first picture is taken.
 
     Args:
         source: the file, or its contents.
@@ -176,18 +176,25 @@ def decode_image(source: Path | bytes) -> NDArray[np.uint8]:
         uint8 [H, W] for grey images, [H, W, 3] RGB for all others.
 
     Raises:
-        FrameError: with reason ``undecodable``, ``too_large`` or ``unreadable``.
+        FrameError: with reason ``undecodable``, ``too_large``, ``unreadable``, or ``dtype`` for 32-bit and signed
+            numbers, of which nothing says which one is white.
     """
     where = str(source) if isinstance(source, Path) else None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's warnings on large pictures: we have our own limit
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise FrameError(f"more than {MAX_PIXELS} pixels", reason="too_large", where=where)
+                if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+                    what = "an image of 32-bit or signed numbers, expected 8 or 16 bits without a sign"
+                    raise FrameError(what, reason="dtype", where=where)
+                image.load()  # by which Pillow turns TIFFs, and no others, upright itself
                 return _pixels(_upright(image))
     except FrameError:
         raise
+    except UnidentifiedImageError:
+        raise FrameError("not an image that can be decoded", reason="undecodable", where=where) from None
     except Image.DecompressionBombError:
         raise FrameError(f"more than {MAX_PIXELS} pixels", reason="too_large", where=where) from None
     except Exception as error:  # Pillow's decoders raise whatever damaged data leads them into
@@ -203,9 +210,6 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _pixels(image: Image.Image) -> NDArray[np.uint8]:
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, dtype=np.float64)
-        if image.mode.startswith("I;16") or values.max(initial=0.0) > 255:
-            values = values / 257  # 65535 becomes 255
-        return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    if image.mode.startswith("I"):  # 16 bits, whatever the largest number in it: 65535 becomes 255
+        return ((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8)
     return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))

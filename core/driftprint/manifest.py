@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from driftprint.errors import BundleError
+
 MANIFEST_SCHEMA: Literal[1] = 1
 """The major version of the manifest. Raised only when an older reader would misunderstand."""
 
@@ -214,3 +216,21 @@ class Manifest(_Part):
     def label(self, index: int) -> str:
         """The name of a predicted class: its label, or its number where there are no labels."""
         return self.labels[index] if index < len(self.labels) else str(index)
+
+
+def check_not_older(new: Manifest, current: Manifest) -> None:
+    """Refuse a step back to an older version of the same bundle: its signature holds as well as ever.
+
+    Args:
+        new: the bundle to take.
+        current: the one that has been running in its place. One of another name can be no older.
+
+    Raises:
+        BundleError: where the new one is older.
+    """
+    if new.name == current.name and new.version < current.version:
+        raise BundleError(
+            f"is older than version {current.version}, which has run here",
+            where=new.id,
+            fix="export it again with a higher version",
+        )

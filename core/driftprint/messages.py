@@ -25,6 +25,8 @@ SCHEMA = 1
 MAX_MESSAGE_BYTES = 256 * 1024
 """Larger payloads are refused unread."""
 
+MOST_THUMBNAIL_BYTES = 32 * 1024
+
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
 Seconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
@@ -66,6 +68,37 @@ class StateMessage(DeviceMessage):
     streams: tuple[StreamName, ...] = ()
 
 
+class Vitals(BaseModel):
+    """One reading of how the device itself is; None: this machine does not tell."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    cpu_ratio: Ratio | None = None
+    """Share of the time of all cores in which they were busy, since the reading before."""
+    process_cpu_ratio: Ratio | None = None
+    """The agent's share of the time of all cores, since the reading before."""
+    process_memory_bytes: Count | None = None
+    """The agent's memory that is in RAM."""
+    memory_bytes: Count | None = None
+    """RAM of the machine."""
+    memory_available_bytes: Count | None = None
+    """RAM that programs can have without swapping."""
+    temperature_celsius: Finite | None = None
+    """Of the hottest of the machine's thermal zones."""
+    throttled: bool | None = None
+    """Whether the processor is slowed down, by heat or for want of power."""
+    throttled_since_boot: bool | None = None
+    """Whether it has been, since the machine started."""
+    under_voltage: bool | None = None
+    """Whether the supply is too weak; a Raspberry Pi tells."""
+    under_voltage_since_boot: bool | None = None
+    """Whether it has been, since the machine started."""
+    disk_bytes: Count | None = None
+    """Size of the file system that holds the store."""
+    disk_free_bytes: Count | None = None
+    """What the agent can still write to it."""
+
+
 class HealthMessage(DeviceMessage):
     """How the agent itself is. Not kept in the outbox: the next one replaces it."""
 
@@ -79,6 +112,30 @@ class HealthMessage(DeviceMessage):
     """Writes that the disk refused, since the agent started."""
     providers: dict[StreamName, tuple[Label, ...]] = Field(default_factory=dict, max_length=64)
     """By stream: the execution providers that onnxruntime really uses, in order."""
+    vitals: Vitals = Vitals()
+    bundle_errors: dict[StreamName, Text] = Field(default_factory=dict, max_length=64)
+    """By stream: why it does not run the bundle that was wanted, or has gone back to the one before."""
+
+
+class Wanted(BaseModel):
+    """The bundle that a stream is to run."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+    version: Annotated[int, Field(ge=0)]
+    url: Annotated[str, Field(pattern=r"^https?://", max_length=2048)]
+    """Of the bundle as a zip file. The device fetches it only where it asks for a signature."""
+    back: bool = False
+    """Take an older version too, if it is the one that ran before: one step back."""
+
+
+class CommandMessage(_Message):
+    """Server to device, retained: what its streams are to run. A state, as all messages are: said again, it changes
+    nothing.
+    """
+
+    wanted: dict[StreamName, Wanted] = Field(default_factory=dict, max_length=64)
 
 
 class BundleRef(BaseModel):
@@ -140,9 +197,10 @@ class WindowStats(BaseModel):
 
 
 class Cause(str, Enum):
-    """What an alert is about: drift, or one of the faults of a camera."""
+    """What an alert is about: drift, the mix of predicted classes, or one of the faults of a camera."""
 
     DRIFT = "drift"
+    CLASS_MIX = "class_mix"
     MISSING = "missing"
     FROZEN = "frozen"
     BLACK = "black"
@@ -151,8 +209,8 @@ class Cause(str, Enum):
     BLURRED = "blurred"
 
 
-CAMERA_FAULTS = tuple(cause for cause in Cause if cause is not Cause.DRIFT)
-"""All but drift."""
+CAMERA_FAULTS = tuple(cause for cause in Cause if cause not in (Cause.DRIFT, Cause.CLASS_MIX))
+"""Those that are faults of a camera."""
 
 
 class WindowMessage(StreamMessage):
@@ -170,10 +228,27 @@ class WindowMessage(StreamMessage):
     windows: tuple[WindowStats, ...] = Field(default=(), max_length=8)
     alarm: bool
     """Whether an alert of drift is raised now."""
+    class_mix_alarm: bool = False
+    """Whether an alert about the mix of predicted classes is raised now."""
     camera_faults: tuple[Cause, ...] = Field(default=(), max_length=16)
     """The faults of the camera that alerts are raised for now."""
     evidence: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     """The detector's log evidence over the log of its threshold: 1 and more is an alarm."""
+
+
+class Thumbnail(BaseModel):
+    """A frame, made small."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, ser_json_bytes="base64", val_json_bytes="base64")
+
+    frame: Label
+    """Its name at the source."""
+    recorded_at: WallTime
+    p_value: Ratio
+    predicted: Label | None = None
+    """The predicted class, where the model predicts classes."""
+    jpeg: Annotated[bytes, Field(max_length=MOST_THUMBNAIL_BYTES)]
+    """A JPEG file; as base64 in JSON."""
 
 
 class AlertStatus(str, Enum):
@@ -196,17 +271,20 @@ class AlertMessage(StreamMessage):
     frames_total: Count
     """Scored frames of the stream when this revision was made."""
     outlier_ratio: Ratio | None = None
-    """Of the window by count; this and the next two for drift alone."""
+    """Of the window by count; this and the next for drift alone."""
     p0: Ratio | None = None
     """The outlier ratio that inliers stay under, which the detector tested against."""
     frames_per_false_alarm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """The guarantee: on inliers the mean run length to an alarm is at least this many frames."""
+    """The guarantee, for drift and the mix of classes: while all is normal the mean run length to an alarm is at least
+    this many frames."""
     suspected_at: WallTime | None = None
-    """Since when there has been evidence; this and the next two for drift alone."""
+    """Since when there has been evidence; this and the next three for drift alone."""
     layers: dict[Label, Ratio] = Field(default_factory=dict, max_length=64)
     """By fingerprinted tensor: the share of the window's outliers that stand out in this layer by itself."""
     classes: dict[Label, Ratio] = Field(default_factory=dict, max_length=64)
     """By predicted class: the share of the window's outliers that are taken for it; the most frequent ones."""
+    thumbnails: tuple[Thumbnail, ...] = Field(default=(), max_length=4)
+    """Of the most outlying frames, the most outlying one first; only where the device's user lets frames leave it."""
     summary: Text
     """A sentence or two for a person."""
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from driftprint.errors import ConfigError
+
+_FOR_EVER = 0xFFFFFFFF
+"""Of a session: it does not expire (3.1.2.11.2)."""
 
 
 class MqttSettings(BaseModel):
@@ -29,6 +34,11 @@ class MqttSettings(BaseModel):
     key_file: Path | None = None
     keepalive_seconds: Annotated[int, Field(ge=5, le=3600)] = 30
     """A peer that is silent for one and a half times this is taken for dead by the broker."""
+    version: Literal["3.1.1", "5"] = "3.1.1"
+    """Of MQTT."""
+    transport: Literal["tcp", "websockets"] = "tcp"
+    """Websockets pass where only web traffic may."""
+    websocket_path: Annotated[str, Field(pattern="^/")] = "/mqtt"
 
     @model_validator(mode="after")
     def _consistent(self) -> MqttSettings:
@@ -42,12 +52,13 @@ class MqttSettings(BaseModel):
 
 
 def make_client(settings: MqttSettings, client_id: str, *, clean_session: bool) -> paho.Client:
-    """An MQTT 3.1.1 client, not yet connected. Call `start` on it once its callbacks are set.
+    """A client, not yet connected. Call `start` on it once its callbacks are set.
 
     Args:
         settings: where the broker is and how to log in.
         client_id: must be stable where the broker keeps a session.
-        clean_session: False asks the broker to keep subscriptions and queued messages while away.
+        clean_session: False asks the broker to keep subscriptions and queued messages while away. With MQTT 5 that is
+            asked when connecting (3.1.2.11.2 of its specification); so say it to `start` as well.
 
     Raises:
         ConfigError: where a certificate file cannot be read.
@@ -55,9 +66,12 @@ def make_client(settings: MqttSettings, client_id: str, *, clean_session: bool) 
     client = paho.Client(
         CallbackAPIVersion.VERSION2,
         client_id=client_id,
-        clean_session=clean_session,
-        protocol=MQTTProtocolVersion.MQTTv311,
+        clean_session=clean_session if settings.version == "3.1.1" else None,
+        protocol=MQTTProtocolVersion.MQTTv311 if settings.version == "3.1.1" else MQTTProtocolVersion.MQTTv5,
+        transport=settings.transport,
     )
+    if settings.transport == "websockets":
+        client.ws_set_options(path=settings.websocket_path)
     client.reconnect_delay_set(min_delay=1, max_delay=30)
     if settings.username is not None:
         password = settings.password.get_secret_value() if settings.password else None
@@ -73,7 +87,16 @@ def make_client(settings: MqttSettings, client_id: str, *, clean_session: bool) 
     return client
 
 
-def start(client: paho.Client, settings: MqttSettings) -> None:
+def start(client: paho.Client, settings: MqttSettings, *, clean_session: bool = True) -> None:
     """Connect in the background and stay connected: a broker that is away is tried again for ever."""
-    client.connect_async(settings.host, settings.port, settings.keepalive_seconds)
+    client.connect_async(settings.host, settings.port, settings.keepalive_seconds, **_session(settings, clean_session))
     client.loop_start()
+
+
+def _session(settings: MqttSettings, clean: bool) -> dict[str, Any]:
+    """What a connection by MQTT 5 says of the session; by 3.1.1 the client has been told."""
+    if settings.version == "3.1.1":
+        return {}
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    properties.SessionExpiryInterval = 0 if clean else _FOR_EVER
+    return {"clean_start": clean, "properties": properties}

@@ -14,6 +14,9 @@ from driftprint.manifest import Colour, Filter, Fit, ImageInput, Layout, ModelIn
 Frame = NDArray[Any]
 """An image, uint8 [H, W] (grey) or [H, W, 3] (RGB); or a raw tensor of the manifest's shape."""
 
+MAX_PIXELS = 100_000_000
+"""Larger images are refused: before they are decoded, and before they are brought to another size."""
+
 
 class Preprocessor(Protocol):
     """Turns a frame into a batch of one."""
@@ -86,7 +89,10 @@ class ImagePreprocessor:
             return self._resize(pixels, spec.height, spec.width)
         if spec.fit is Fit.CROP:
             ratio = (spec.resize_shorter or max(spec.height, spec.width)) / min(height, width)
-            pixels = self._resize(pixels, max(spec.height, int(height * ratio)), max(spec.width, int(width * ratio)))
+            rows, columns = max(spec.height, int(height * ratio)), max(spec.width, int(width * ratio))
+            if rows * columns > MAX_PIXELS:
+                raise FrameError(f"an image of {height} x {width}, too long to be cropped", reason="too_large")
+            pixels = self._resize(pixels, rows, columns)
             top = round((pixels.shape[0] - spec.height) / 2)
             left = round((pixels.shape[1] - spec.width) / 2)
             return pixels[top : top + spec.height, left : left + spec.width]

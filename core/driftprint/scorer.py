@@ -45,6 +45,7 @@ class Scorer:
         bundle: as `driftprint.bundle.read_bundle` gives it.
         threads: how many threads one inference may use.
         providers: onnxruntime execution providers, in order of preference; those that are not here are passed over.
+        memory_arena: keep memory between frames, as onnxruntime calls it; without, each frame asks for it anew.
         verify: replay the golden frames first.
 
     Raises:
@@ -55,12 +56,20 @@ class Scorer:
     """
 
     def __init__(
-        self, bundle: Bundle, *, threads: int = 1, providers: Sequence[str] = CPU, verify: bool = True
+        self,
+        bundle: Bundle,
+        *,
+        threads: int = 1,
+        providers: Sequence[str] = CPU,
+        memory_arena: bool = True,
+        verify: bool = True,
     ) -> None:
         self.manifest = bundle.manifest
+        self.golden_frames = bundle.golden.frames
+        """Inliers, before preprocessing."""
         self.calibration = Calibration(bundle.manifest.calibration.scores)
         self._preprocess = make_preprocessor(bundle.manifest.input)
-        self._session = _load_session(bundle, threads, providers)
+        self._session = _load_session(bundle, threads, providers, memory_arena)
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._check_names()
         self._score_at = self._outputs.index(SCORE_OUTPUT)
@@ -171,11 +180,14 @@ class Scorer:
                     )
 
 
-def _load_session(bundle: Bundle, threads: int, providers: Sequence[str]) -> onnxruntime.InferenceSession:
+def _load_session(
+    bundle: Bundle, threads: int, providers: Sequence[str], memory_arena: bool
+) -> onnxruntime.InferenceSession:
     chosen = _choose(providers)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = memory_arena
     options.log_severity_level = 3
     # Idle threads would spin for the next frame, which on a device costs other programs their time.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -77,6 +77,8 @@ def load_settings(path: Path, model: type[S]) -> S:
 def explain(error: ValidationError) -> str:
     """The first complaint of a validation error as ``field: what was expected, got ...``, and how many more."""
     complaints = error.errors(include_url=False)
+    # A list of tables of which one is wrong is said to be too short as well.
+    complaints = [one for one in complaints if one["type"] != "too_short"] or complaints
     first = complaints[0]
     # Which of several kinds of table was meant stands in parentheses; it is no field.
     field = ".".join(str(part) for part in first["loc"] if not str(part).startswith("(")) or "file"

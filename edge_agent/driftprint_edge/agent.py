@@ -1,86 +1,89 @@
-"""Puts the agent together: for every stream source -> scorer -> decider -> outbox, and one link for all."""
+"""Puts the agent together: for every stream source -> watch -> outbox, one link for all, and who looks after them."""
 
 from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from random import Random
 
 import structlog
 
-from driftprint.bundle import Bundle, read_bundle
+from driftprint.bundle import read_bundle
 from driftprint.clock import Clock
-from driftprint.decision import Decider
-from driftprint.errors import DriftprintError, StoreError
+from driftprint.errors import BundleError, ConfigError, DriftprintError, StoreError
 from driftprint.installed import find_bundle
+from driftprint.keys import TrustedKeys
 from driftprint.logs import is_news
-from driftprint.manifest import ImageInput, Manifest
-from driftprint.messages import BundleRef, StreamMessage
+from driftprint.messages import StreamMessage
 from driftprint.mqtt import make_client
-from driftprint.scorer import Scorer
 from driftprint.stats.site import SiteBaseline
-from driftprint_edge.camera import CameraWatch, Normal, look
+from driftprint.version import VERSION
+from driftprint_edge.choice import bundle_at_start, go_back
 from driftprint_edge.config import AgentSettings, StreamSettings
-from driftprint_edge.evidence import Evidence, EvidenceFolder
-from driftprint_edge.link import Link
+from driftprint_edge.fetch import over_http
+from driftprint_edge.home_assistant import birth_topic, discovery
+from driftprint_edge.link import AgentHealth, Discovery, Link
+from driftprint_edge.metrics import Metrics
+from driftprint_edge.progress import Progress
+from driftprint_edge.reports import StreamId
 from driftprint_edge.sources import Source
 from driftprint_edge.store import Store, StreamState
-from driftprint_edge.stream import Stream, StreamId
+from driftprint_edge.stream import Stream
+from driftprint_edge.supervisor import Supervisor
+from driftprint_edge.swaps import Running, Swaps
+from driftprint_edge.turns import Turns
+from driftprint_edge.vitals import VitalsReader
+from driftprint_edge.watch import Watch, load_scorer, make_watch
 
 DRAIN_SECONDS = 10.0
 """When all sources have ended, the agent waits this long for the server to acknowledge the last messages."""
 
+STOP_SECONDS = 1.5
+"""When it is asked to stop, it waits this long for the frames that are being worked on."""
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a stream is made of."""
+_TICK_SECONDS = 0.2
 
-    source: Source
-    scorer: Scorer
-    decider: Decider
-    camera: CameraWatch
+Baselines = Callable[[str, str], "SiteBaseline | None"]
+"""What was learnt at a site, by the stream's name and the bundle's id."""
 
 
-def open_parts(
+def open_watch(
+    stream: StreamSettings, settings: AgentSettings, clock: Clock, *, baseline: Baselines, trusted: TrustedKeys | None
+) -> Watch:
+    """Load a stream's bundle, which replays its golden frames.
+
+    Raises:
+        DriftprintError: where it cannot be used.
+    """
+    scorer = load_scorer(read_bundle(find_bundle(stream.bundle), trusted=trusted), stream)
+    site = baseline(stream.name, scorer.manifest.id)
+    return make_watch(scorer, stream, settings, site=site, start=clock.now())
+
+
+def open_stream(
     stream: StreamSettings,
     settings: AgentSettings,
     clock: Clock,
     *,
-    baseline: Callable[[str, str], SiteBaseline | None] = lambda _stream, _bundle: None,
-) -> Parts:
-    """Load a stream's bundle, which replays its golden frames, and open its source.
+    baseline: Baselines = lambda _stream, _bundle: None,
+) -> tuple[Source, Watch]:
+    """A stream's source and what watches it.
 
     Args:
         stream: which.
         settings: agent.toml.
         clock: dates everything.
-        baseline: what was learnt at its site, by the stream's name and the bundle's id.
+        baseline: what was learnt at its site.
 
     Raises:
         DriftprintError: where one of them cannot be used; naming the stream.
     """
-    try:
-        bundle = read_bundle(find_bundle(stream.bundle))
-        scorer = Scorer(bundle, threads=stream.threads, providers=stream.providers)
-        decider = Decider(
-            stream.decision,
-            calibration_size=len(scorer.calibration),
-            frames_per_false_alarm=settings.frames_per_false_alarm(stream),
-            site=baseline(stream.name, scorer.manifest.id),
-        )
-        camera = CameraWatch(
-            stream.camera_checks,
-            hold_seconds=stream.camera.hold_seconds,
-            missing_seconds=stream.camera.missing_seconds,
-            normal=_normal(bundle, scorer) if stream.camera_checks else None,
-            start=clock.now(),
-            new_id=lambda: secrets.token_hex(16),
-        )
-        return Parts(stream.source.open(clock), scorer, decider, camera)
-    except DriftprintError as error:
-        error.where = f"stream {stream.name!r}: {error.where}" if error.where else f"stream {stream.name!r}"
-        raise
+    with _named(stream):
+        watch = open_watch(stream, settings, clock, baseline=baseline, trusted=trusted_keys(settings))
+        return stream.source.open(clock), watch
 
 
 def open_store(settings: AgentSettings, clock: Clock) -> Store:
@@ -94,11 +97,33 @@ def open_store(settings: AgentSettings, clock: Clock) -> Store:
     )
 
 
-def _normal(bundle: Bundle, scorer: Scorer) -> Normal | None:
-    """What a working camera's frames look like, by the golden frames; None where these are no pictures."""
-    if not isinstance(bundle.manifest.input, ImageInput):
-        return None
-    return Normal.of([look(frame, scorer.prepare(frame)) for frame in bundle.golden.frames])
+def open_metrics(settings: AgentSettings, clock: Clock) -> Metrics:
+    """The device's own /metrics, not listening yet.
+
+    Raises:
+        MissingExtraError: where it is wanted, without the extra "metrics".
+    """
+    return Metrics(
+        settings.metrics,
+        site=settings.site,
+        device=settings.device,
+        # A replay slower than its reports sends one with each frame.
+        report_seconds={
+            stream.name: max(stream.report_seconds, 1 / stream.source.frames_per_second) for stream in settings.stream
+        },
+        health_seconds=settings.health_seconds,
+        clock=clock,
+    )
+
+
+def trusted_keys(settings: AgentSettings) -> TrustedKeys | None:
+    """Whose signatures are taken; None where none is asked for.
+
+    Raises:
+        ConfigError: where the folder cannot be read, or holds what is no key.
+    """
+    folder = settings.bundles.trusted_keys
+    return None if folder is None else TrustedKeys(folder)
 
 
 def check_parts(settings: AgentSettings, clock: Clock) -> None:
@@ -110,8 +135,30 @@ def check_parts(settings: AgentSettings, clock: Clock) -> None:
         DriftprintError: where one of them cannot be used.
     """
     make_client(settings.mqtt, "check", clean_session=True)
+    open_metrics(settings, clock)
     for stream in settings.stream:
-        open_parts(stream, settings, clock)
+        open_stream(stream, settings, clock)
+
+
+def roll_back(settings: AgentSettings, stream: str, clock: Clock) -> str:
+    """Have a stream go one step back from the bundle that it was sent; says what was done.
+
+    Raises:
+        ConfigError: where there is no such stream.
+        StoreError: where the store cannot be used, as while the agent runs.
+    """
+    names = [known.name for known in settings.stream]
+    if stream not in names:
+        raise ConfigError(f"there is no stream {stream!r}", where="--rollback", fix=f"there are {', '.join(names)}")
+    store = open_store(settings, clock)
+    try:
+        choice = store.choice(stream)
+        if choice is None or not choice.bundle_id:
+            return f"{stream}: it runs what agent.toml names, or has gone back already"
+        store.choose(stream, choice.back(refuse=True))
+        return f"{stream}: back from {choice.bundle_id} to {choice.previous}"
+    finally:
+        store.close()
 
 
 class Agent:
@@ -120,67 +167,182 @@ class Agent:
     Args:
         settings: agent.toml.
         clock: dates everything.
+        environment: what the supervisor has set; see `Supervisor`.
 
     Raises:
         DriftprintError: where a bundle, a source or the store cannot be used; naming the stream.
     """
 
-    def __init__(self, settings: AgentSettings, *, clock: Clock) -> None:
+    def __init__(self, settings: AgentSettings, *, clock: Clock, environment: Mapping[str, str] | None = None) -> None:
+        self._settings = settings
         self._clock = clock
+        self._log = structlog.get_logger()
         self._store_errors = 0
+        self._trusted = trusted_keys(settings)
         self._store = open_store(settings, clock)
+        self._progress = Progress(clock)
+        self._supervisor = Supervisor(environment or {}, progress=self._progress, clock=clock)
+        self._vitals = VitalsReader(settings.store.path)
+        self._turns = Turns(settings.frames_at_once)
+        self._metrics = open_metrics(settings, clock)
+        self._outbox = _NotifyingOutbox(self._store, self._committed)
+        running: dict[str, Running] = {}
+        went_back: dict[str, str] = {}
+        for stream in settings.stream:
+            opened = self._open(stream)
+            running[stream.name] = opened.running
+            if opened.went_back:
+                went_back[stream.name] = opened.went_back
+        self._streams = {name: one.stream for name, one in running.items()}
+        self._swaps = Swaps(
+            running,
+            choices=self._store,
+            trusted=self._trusted,
+            folder=settings.bundles_path,
+            open_address=over_http(settings.bundles.ca_file),
+            make_watch=lambda bundle, stream: make_watch(
+                load_scorer(bundle, stream),
+                stream,
+                settings,
+                site=self._store.baseline(stream.name, bundle.manifest.id),
+                start=clock.now(),
+            ),
+            clock=clock,
+            random=Random(),
+        )
+        self._swaps.errors.update(went_back)
         self._link = Link(
             settings.mqtt,
             site=settings.site,
             device=settings.device,
-            streams=[stream.name for stream in settings.stream],
+            streams=list(self._streams),
             store=self._store,
             clock=clock,
             health_seconds=settings.health_seconds,
-            store_errors=lambda: self._store_errors,
-            providers=lambda: {name: stream.providers for name, stream in self._streams.items()},
+            health=self._health,
+            on_health=self._metrics.take,
+            on_command=self._swaps.command,
+            discovery=_discovery(settings),
+            on_turn=self._progress.part("link", within_seconds=settings.stall_seconds),
         )
-        outbox = _NotifyingOutbox(self._store, self._link.wake)
-        self._evidence = EvidenceFolder(settings.evidence_path, int(settings.evidence.max_megabytes * 1e6))
-        self._streams = {stream.name: self._open(stream, settings, outbox) for stream in settings.stream}
 
-    def run(self, stop: threading.Event) -> None:
-        """Watch all streams until their sources end or `stop` is set."""
+    def run(
+        self,
+        stop: threading.Event,
+        *,
+        reload: threading.Event | None = None,
+        read_settings: Callable[[], AgentSettings] | None = None,
+    ) -> None:
+        """Watch all streams until their sources end or `stop` is set.
+
+        Args:
+            stop: ends it, within a few seconds.
+            reload: set when agent.toml has changed.
+            read_settings: reads it.
+        """
+        self._metrics.start()
         self._link.start()
+        swaps = self._swaps.start(stop)
         threads = [
-            threading.Thread(target=stream.run, args=(stop,), name=name, daemon=True)
-            for name, stream in self._streams.items()
+            threading.Thread(target=self._run_stream, args=(name, stop), name=name, daemon=True)
+            for name in self._streams
         ]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            _join(thread)
+        self._supervisor.ready()
+        while any(thread.is_alive() for thread in threads) and not stop.wait(_TICK_SECONDS):
+            self._supervisor.tick()
+            if reload is not None and reload.is_set() and read_settings is not None:
+                reload.clear()
+                self._reload(read_settings)
         self._drain(stop)
+        self._supervisor.stopping()
+        stop.set()
+        end = self._clock.now().monotonic + STOP_SECONDS
+        for thread in (*threads, swaps):
+            thread.join(max(0.0, end - self._clock.now().monotonic))
         self._link.stop()
+        self._metrics.close()
         self._store.close()
 
-    def _open(self, stream: StreamSettings, settings: AgentSettings, outbox: _NotifyingOutbox) -> Stream:
-        parts = open_parts(stream, settings, self._clock, baseline=self._store.baseline)
+    def _open(self, stream: StreamSettings) -> _Opened:
+        with _named(stream):
+            start = bundle_at_start(stream.name, stream.bundle, self._store)
+            try:
+                watch = self._open_watch(stream, start.bundle)
+            except BundleError as error:
+                if start.bundle == stream.bundle:
+                    raise
+                start = go_back(stream.name, stream.bundle, self._store, str(error))
+                watch = self._open_watch(stream, start.bundle)
+            if start.went_back:
+                self._log.error("back to the bundle before", stream=stream.name, what=start.went_back)
+            source = stream.source.open(self._clock)
+        return _Opened(
+            Running(stream, self._stream(stream, source, watch), start.bundle),
+            start.went_back,
+        )
+
+    def _open_watch(self, stream: StreamSettings, bundle: str) -> Watch:
+        chosen = stream.model_copy(update={"bundle": bundle})
+        return open_watch(chosen, self._settings, self._clock, baseline=self._store.baseline, trusted=self._trusted)
+
+    def _stream(self, stream: StreamSettings, source: Source, watch: Watch) -> Stream:
+        stall = self._settings.stall_seconds
+        # Of cameras some may be away; when none gives frames any more, a restart may bring them back.
+        frames = self._progress.part("frames", within_seconds=stall) if stream.source.steady else _nothing
         return Stream(
-            StreamId(settings.site, settings.device, stream.name),
-            source=parts.source,
-            scorer=parts.scorer,
-            decider=parts.decider,
-            camera=parts.camera,
-            outbox=outbox,
-            evidence=self._evidence_of(stream.name, parts.scorer.manifest, settings.evidence.frames),
+            StreamId(self._settings.site, self._settings.device, stream.name),
+            source=source,
+            watch=watch,
+            outbox=self._outbox,
+            turns=self._turns,
             clock=self._clock,
             report_seconds=stream.report_seconds,
             on_store_error=self._on_store_error,
+            on_turn=self._progress.part(f"stream {stream.name}", within_seconds=stall),
+            on_frame=frames,
         )
 
-    def _evidence_of(self, stream: str, manifest: Manifest, frames: int) -> Evidence:
-        return Evidence(
-            stream,
-            bundle=BundleRef(name=manifest.name, version=manifest.version),
-            layers=manifest.fingerprint.layers,
-            folder=self._evidence,
-            frames=frames,
+    def _run_stream(self, name: str, stop: threading.Event) -> None:
+        try:
+            self._streams[name].run(stop)
+        except Exception as error:  # one stream's fault must not end the others; the watchdog sees that it is gone
+            self._log.error("stream ended", stream=name, what=repr(error), exc_info=True)
+            return
+        self._progress.over(f"stream {name}")
+        if not any(thread.name in self._streams for thread in threading.enumerate() if thread.name != name):
+            self._progress.over("frames")
+
+    def _reload(self, read_settings: Callable[[], AgentSettings]) -> None:
+        """Take over what can be changed while it runs: which bundles the streams run."""
+        self._supervisor.reloading()
+        try:
+            settings = read_settings()
+        except DriftprintError as error:
+            self._log.error("settings not reloaded", what=str(error))
+        else:
+            before = {stream.name: stream for stream in self._settings.stream}
+            for stream in settings.stream:
+                if stream.name in before and stream.bundle != before[stream.name].bundle:
+                    self._swaps.configured(stream.name, stream.bundle)
+            if _without_bundles(settings) != _without_bundles(self._settings):
+                self._log.warning("only other bundles are taken while the agent runs; restart it for the rest")
+            self._settings = self._settings.model_copy(
+                update={"stream": tuple(_with_bundle_of(stream, settings) for stream in self._settings.stream)}
+            )
+        self._supervisor.ready()
+
+    def _committed(self, message: StreamMessage) -> None:
+        self._metrics.take(message)
+        self._link.wake()
+
+    def _health(self) -> AgentHealth:
+        return AgentHealth(
+            store_errors_total=self._store_errors,
+            providers={name: stream.providers for name, stream in self._streams.items()},
+            bundle_errors=dict(self._swaps.errors),
+            vitals=self._vitals.read(),
         )
 
     def _drain(self, stop: threading.Event) -> None:
@@ -193,25 +355,64 @@ class Agent:
     def _on_store_error(self, error: StoreError) -> None:
         self._store_errors += 1
         if is_news(self._store_errors):
-            structlog.get_logger().error("store error", what=str(error), total=self._store_errors)
+            self._log.error("store error", what=str(error), total=self._store_errors)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    running: Running
+    went_back: str
 
 
 class _NotifyingOutbox:
-    """The store, telling the link of every new message."""
+    """The store, telling of every message that it has taken."""
 
-    def __init__(self, store: Store, wake: Callable[[], None]) -> None:
+    def __init__(self, store: Store, committed: Callable[[StreamMessage], None]) -> None:
         self.instance = store.instance
         self.load = store.load
         self._store = store
-        self._wake = wake
+        self._committed = committed
 
     def commit(self, state: StreamState, message: StreamMessage) -> StreamMessage:
         numbered = self._store.commit(state, message)
-        self._wake()
+        self._committed(numbered)
         return numbered
 
 
-def _join(thread: threading.Thread) -> None:
-    """Wait for a thread in steps, so that the main thread can run signal handlers meanwhile."""
-    while thread.is_alive():
-        thread.join(timeout=0.2)
+@contextmanager
+def _named(stream: StreamSettings) -> Iterator[None]:
+    """Has errors within it name the stream."""
+    try:
+        yield
+    except DriftprintError as error:
+        error.where = f"stream {stream.name!r}: {error.where}" if error.where else f"stream {stream.name!r}"
+        raise
+
+
+def _discovery(settings: AgentSettings) -> Discovery | None:
+    if not settings.home_assistant.enabled:
+        return None
+    prefix = settings.home_assistant.prefix
+    message = discovery(
+        prefix,
+        site=settings.site,
+        device=settings.device,
+        version=VERSION,
+        streams={stream.name: stream.report_seconds for stream in settings.stream},
+        health_seconds=settings.health_seconds,
+    )
+    return Discovery(message, birth_topic(prefix))
+
+
+def _without_bundles(settings: AgentSettings) -> AgentSettings:
+    streams = tuple(stream.model_copy(update={"bundle": ""}) for stream in settings.stream)
+    return settings.model_copy(update={"stream": streams})
+
+
+def _with_bundle_of(stream: StreamSettings, settings: AgentSettings) -> StreamSettings:
+    bundles = {other.name: other.bundle for other in settings.stream}
+    return stream.model_copy(update={"bundle": bundles.get(stream.name, stream.bundle)})
+
+
+def _nothing() -> None:
+    return None

@@ -13,9 +13,12 @@ import typer
 
 from driftprint.clock import Clock
 from driftprint.errors import ConfigError, DataError, FrameError
+from driftprint.stats.class_mix import ClassMix
 from driftprint.stats.site import SiteBaseline, learn_baseline
-from driftprint_edge.agent import Parts, open_parts, open_store
+from driftprint_edge.agent import open_store, open_stream
 from driftprint_edge.config import AgentSettings
+from driftprint_edge.sources import Source
+from driftprint_edge.watch import Watch
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -26,6 +29,7 @@ class Footage:
 
     scores: list[float] = field(default_factory=list)
     outliers: list[bool] = field(default_factory=list)
+    predicted: list[str | None] = field(default_factory=list)
 
 
 Show = Callable[[float, dict[str, Footage]], None]
@@ -63,14 +67,14 @@ def calibrate(
         DriftprintError: where a bundle, a source or the store cannot be used, or a stream's footage is too short or
             full of outliers; naming the stream. Nothing is then kept of any.
     """
-    parts = {stream.name: open_parts(stream, settings, clock) for stream in settings.stream}
+    streams = {stream.name: open_stream(stream, settings, clock) for stream in settings.stream}
     store = open_store(settings, clock)
     try:
-        footage = {name: Footage() for name in parts}
+        footage = {name: Footage() for name in streams}
         ended = Event()
         threads = [
-            threading.Thread(target=_watch, args=(part, footage[name], ended), name=name, daemon=True)
-            for name, part in parts.items()
+            threading.Thread(target=_watch, args=(source, watch, footage[name], ended), name=name, daemon=True)
+            for name, (source, watch) in streams.items()
         ]
         for thread in threads:
             thread.start()
@@ -83,7 +87,7 @@ def calibrate(
         ended.set()
         for thread in threads:
             thread.join(timeout=5)
-        learnt = {name: _learn(name, footage[name], parts[name], clock) for name in parts}
+        learnt = {name: _learn(name, footage[name], watch, clock) for name, (_, watch) in streams.items()}
         for name, baseline in learnt.items():
             store.keep_baseline(name, baseline)
         return learnt
@@ -107,9 +111,16 @@ def run_calibration(settings: AgentSettings, duration: str, *, clock: Clock, sto
         learnt = calibrate(settings, seconds, clock=clock, stop=stop, show=show)
     return [
         f"{name}: {baseline.outliers} of {baseline.decisions} frames were outliers ({baseline.frames} seen, every "
-        f"{baseline.stride}. counts); on inliers at most {baseline.p0:.1%} are"
+        f"{baseline.stride}. counts); on inliers at most {baseline.p0:.1%} are{_classes(baseline.mix)}"
         for name, baseline in learnt.items()
     ]
+
+
+def _classes(mix: ClassMix | None) -> str:
+    if mix is None:
+        return ""
+    shares = ", ".join(f"{name or 'others'} {count / mix.total:.0%}" for name, count in mix.pooled().items() if count)
+    return f"; classes: {shares}"
 
 
 def undo(settings: AgentSettings, clock: Clock) -> list[str]:
@@ -128,22 +139,27 @@ def undo(settings: AgentSettings, clock: Clock) -> list[str]:
         store.close()
 
 
-def _watch(parts: Parts, footage: Footage, stop: Event) -> None:
-    for ref in parts.source.frames(stop):
+def _watch(source: Source, watch: Watch, footage: Footage, stop: Event) -> None:
+    for ref in source.frames(stop):
         if ref is None:
             continue
         try:
-            scored = parts.scorer.score(ref.load())
+            scored = watch.scorer.score(ref.load())
         except FrameError:
             continue
         footage.scores.append(scored.score)
-        footage.outliers.append(scored.p_value <= parts.decider.settings.alpha)
+        footage.outliers.append(scored.p_value <= watch.decider.settings.alpha)
+        footage.predicted.append(scored.predicted)
 
 
-def _learn(name: str, footage: Footage, parts: Parts, clock: Clock) -> SiteBaseline:
+def _learn(name: str, footage: Footage, watch: Watch, clock: Clock) -> SiteBaseline:
     try:
         return learn_baseline(
-            footage.scores, footage.outliers, bundle=parts.scorer.manifest.id, recorded_at=clock.now().wall
+            footage.scores,
+            footage.outliers,
+            footage.predicted,
+            bundle=watch.scorer.manifest.id,
+            recorded_at=clock.now().wall,
         )
     except DataError as error:
         error.where = f"stream {name!r}"

@@ -7,7 +7,6 @@ one of these looks like a fault itself, as dark scenes do, that fault is not loo
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias, get_args
@@ -16,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from driftprint.alerts import AlertLife
 from driftprint.clock import Instant
-from driftprint.messages import AlertStatus, Cause
+from driftprint.messages import Cause
 from driftprint.preprocess import Frame
 
 DARK, BRIGHT = 20, 250
@@ -26,15 +26,19 @@ DARK, BRIGHT = 20, 250
 MOST_OF_A_FRAME = 0.95
 """The share of such pixels at which a frame is black, or blown out."""
 
-LEAST_CONTRAST = 0.2
-"""Of a covered lens: in the golden frame that has the least."""
+LEAST_CONTRAST = 0.3
+"""Under which a lens is covered: in the golden frame that has the least."""
 
 LEAST_SHARPNESS = 0.5
-"""Of a lens out of focus: in the golden frame that has the least."""
+"""Under which a lens is out of focus: in the golden frame that has the least."""
 
-RAISED, CLEARED = 1 - math.exp(-1), math.exp(-1)
+RAISED, CLEARED = 0.5, 0.25
 """The share of frames with a fault, of late, above which it is one, and below which it is over: what a fault that
-begins or ends reaches after `CameraCheckSettings.hold_seconds`."""
+begins reaches after `CameraCheckSettings.hold_seconds`, and one that ends after twice as long. Between them lies what
+a fault may miss: not every frame of a lens out of focus looks like it."""
+
+FAINT = 10.0
+"""Grey levels by which contrast is told from noise where it is dark."""
 
 _SAMPLES = 160
 """Rows and columns that are looked at, at most."""
@@ -64,7 +68,7 @@ class CameraCheckSettings(BaseModel):
     """Without it all of them for sources of kind "camera" and "rtsp", and none for others."""
     hold_seconds: Annotated[float, Field(ge=0, le=3600)] = 5.0
     """A fault is one that has lasted for so long, a few good frames between apart; it is over when it has been gone
-    for so long."""
+    for twice as long."""
     missing_seconds: Annotated[float, Field(gt=0, le=86_400)] = 10.0
     """Frames are missing when none has come for so long."""
 
@@ -76,7 +80,7 @@ class Look:
     Attributes:
         dark: the share of pixels that are all but black.
         bright: the share of those that are all but white.
-        contrast: the deviation between parts of the frame, in grey levels.
+        contrast: the deviation between parts of the frame in its mean, so that poor light does not look like a cover.
         sharpness: the variance of the picture's Laplacian (Pech-Pacheco et al., "Diatom autofocusing in brightfield
             microscopy", ICPR 2000) in that of the picture, so that poor light does not look like poor focus.
         digest: of the pixels looked at.
@@ -103,7 +107,7 @@ def look(frame: Frame, model_input: NDArray[np.float32]) -> Look:
     return Look(
         dark=float((grey <= DARK).mean()),
         bright=float((grey >= BRIGHT).mean()),
-        contrast=float(_blocks(grey).std()),
+        contrast=float(_blocks(grey).std() / (grey.mean() + FAINT)),
         sharpness=float(_laplacian(plane).var() / max(plane.var(), 1e-12)),
         digest=hashlib.blake2b(seen.tobytes(), digest_size=16).digest(),
     )
@@ -151,29 +155,15 @@ class Normal:
         return found
 
 
-class CameraAlert(BaseModel):
+class CameraAlert(AlertLife):
     """An alert about the camera: one for each fault, from raise to clear."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
     cause: Cause
-    alert_id: str
-    revision: int
-    status: AlertStatus
-    raised_at: float
-    """Unix time in seconds."""
-    cleared_at: float | None = None
-
-    def cleared(self, now: Instant) -> CameraAlert:
-        """The same alert, over."""
-        change = {"revision": self.revision + 1, "status": AlertStatus.CLEARED, "cleared_at": now.wall}
-        return self.model_copy(update=change)
 
     @property
     def summary(self) -> str:
         """One sentence for a person."""
-        over = " This is over." if self.status is AlertStatus.CLEARED else ""
-        return _SUMMARIES[self.cause] + over
+        return _SUMMARIES[self.cause] + ("" if self.active else " This is over.")
 
 
 class CameraWatch:
@@ -237,7 +227,8 @@ class CameraWatch:
             What is wrong with this frame, and the alerts that it raised or cleared.
         """
         # After a pause no single frame decides.
-        weight = 1 - math.exp(-min((now.monotonic - self._last_frame) / max(self._hold, 1e-9), 0.5))
+        passed = (now.monotonic - self._last_frame) / max(self._hold, 1e-9)
+        weight = 1 - 0.5 ** min(passed, 0.5)
         self._last_frame = now.monotonic
         found: set[Cause] = set()
         if seen is not None and self._normal is not None:
@@ -259,9 +250,7 @@ class CameraWatch:
         for cause, share in sorted(self._shares.items()):
             alert = self._alerts.get(cause)
             if alert is None and share > RAISED:
-                alert = CameraAlert(
-                    cause=cause, alert_id=self._new_id(), revision=0, status=AlertStatus.RAISED, raised_at=now.wall
-                )
+                alert = CameraAlert(cause=cause, alert_id=self._new_id(), raised_at=now.wall)
                 self._alerts[cause] = alert
                 revised.append(alert)
             elif alert is not None and share < CLEARED:

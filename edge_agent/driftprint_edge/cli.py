@@ -25,6 +25,12 @@ def agent(
     undo_calibrate: Annotated[
         bool, typer.Option("--undo-calibrate", help="Take the latest calibration back: the one before it holds again.")
     ] = False,
+    rollback: Annotated[
+        str | None,
+        typer.Option(
+            "--rollback", metavar="STREAM", help="Have a stream run the bundle before the one that it was sent last."
+        ),
+    ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Watch one or more streams and report over MQTT.
@@ -36,15 +42,19 @@ def agent(
     A bundle knows how often its calibration set gives outliers; a site may differ. `--calibrate`, with the agent
     stopped, learns that from the site's own footage, and how far apart video frames must be to say something new.
 
+    SIGHUP has it read the file again and take other bundles over, with no frame lost. `--rollback`, with the agent
+    stopped, goes one step back from a bundle that the server has sent.
+
     An example with every setting explained is `deploy/agent.example.toml`.
     """
+    import os
     import signal
     import threading
 
     from driftprint.clock import SystemClock
     from driftprint.logs import configure_logging
     from driftprint.settings import load_settings
-    from driftprint_edge.agent import Agent, check_parts
+    from driftprint_edge.agent import Agent, check_parts, roll_back
     from driftprint_edge.calibrate import run_calibration, undo
     from driftprint_edge.config import AgentSettings
 
@@ -58,11 +68,16 @@ def agent(
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    if undo_calibrate:
+    reload = threading.Event()
+    signal.signal(signal.SIGHUP, lambda *_: reload.set())
+    if rollback is not None:
+        print(roll_back(settings, rollback, clock))
+    elif undo_calibrate:
         for line in undo(settings, clock):
             print(line)
     elif calibrate is not None:
         for line in run_calibration(settings, calibrate, clock=clock, stop=stop):
             print(line)
     else:
-        Agent(settings, clock=clock).run(stop)
+        agent = Agent(settings, clock=clock, environment=os.environ)
+        agent.run(stop, reload=reload, read_settings=lambda: load_settings(config, AgentSettings))

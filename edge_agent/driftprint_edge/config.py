@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,8 @@ from driftprint.settings import Settings, state_folder
 from driftprint.topics import Id, StreamName
 from driftprint_edge.camera import ALL_CHECKS, CameraCheckSettings, Check
 from driftprint_edge.evidence import EvidenceSettings
+from driftprint_edge.home_assistant import HomeAssistantSettings
+from driftprint_edge.metrics import MetricsSettings
 from driftprint_edge.sources import SourceSettings
 from driftprint_edge.sources.video import CameraSettings, RtspSettings
 
@@ -38,6 +41,18 @@ class StoreSettings(_Table):
     """The outbox holds this many unacknowledged messages; beyond it the oldest windows go first, counted."""
 
 
+class BundleSettings(_Table):
+    """The table ``[bundles]``: whose bundles the streams may run."""
+
+    trusted_keys: Path | None = None
+    """A folder of public keys or certificates. With it every bundle must carry a signature that holds by one of them,
+    and the server may send new ones."""
+    path: Path | None = None
+    """A folder for bundles that are fetched; without it ``bundles`` beside the store."""
+    ca_file: Path | None = None
+    """Certificate authority of the server that bundles are fetched from; without it the system's."""
+
+
 class StreamSettings(_Table):
     """One ``[[stream]]``: a source and the bundle that watches it."""
 
@@ -55,6 +70,8 @@ class StreamSettings(_Table):
     """Threads one inference may use."""
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     """onnxruntime execution providers, in order of preference; those that this machine lacks are passed over."""
+    memory_arena: bool = True
+    """Let onnxruntime keep memory from frame to frame. Off, a model's peak is given back, at some cost in time."""
 
     @property
     def camera_checks(self) -> tuple[Check, ...]:
@@ -64,6 +81,11 @@ class StreamSettings(_Table):
         return ALL_CHECKS if isinstance(self.source, CameraSettings | RtspSettings) else ()
 
 
+def machine_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class AgentSettings(Settings):
     """The whole of agent.toml."""
 
@@ -71,11 +93,18 @@ class AgentSettings(Settings):
     device: Id
     false_alarms_per_day: Annotated[float, Field(gt=0, le=1000)] = 0.1
     """The budget: on inliers, at most this many false alarms a day on average, over all streams of the device."""
+    frames_at_once: Annotated[int, Field(ge=1, le=256)] = Field(default_factory=machine_cores)
+    """Frames of different streams that are worked on at the same time; beyond it streams take turns."""
     health_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 10.0
     """A health message is sent this often."""
+    stall_seconds: Annotated[float, Field(ge=1, le=86_400)] = 120.0
+    """Under systemd: when nothing has moved for so long, in a part that must, the watchdog is not fed."""
     mqtt: MqttSettings = MqttSettings()
     store: StoreSettings = Field(default_factory=StoreSettings)
     evidence: EvidenceSettings = EvidenceSettings()
+    bundles: BundleSettings = BundleSettings()
+    home_assistant: HomeAssistantSettings = HomeAssistantSettings()
+    metrics: MetricsSettings = MetricsSettings()
     stream: tuple[StreamSettings, ...] = Field(min_length=1, max_length=64)
 
     @field_validator("stream")
@@ -90,6 +119,11 @@ class AgentSettings(Settings):
     def evidence_path(self) -> Path:
         """The folder of the kept frames."""
         return self.evidence.path or self.store.path.parent / "evidence"
+
+    @property
+    def bundles_path(self) -> Path:
+        """The folder of fetched bundles."""
+        return self.bundles.path or self.store.path.parent / "bundles"
 
     def frames_per_false_alarm(self, stream: StreamSettings) -> float:
         """The mean run length to a false alarm that `stream` must keep, in frames.

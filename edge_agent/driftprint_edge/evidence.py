@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import structlog
@@ -15,7 +15,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from driftprint.logs import is_news
-from driftprint.messages import BundleRef
+from driftprint.messages import MOST_THUMBNAIL_BYTES, BundleRef, Thumbnail
 from driftprint.preprocess import Frame
 from driftprint.scorer import Scored
 
@@ -25,9 +25,15 @@ to none are, and nothing is spent on encoding them."""
 
 JPEG_QUALITY = 90
 
+THUMBNAILS = 3
+"""That an alert carries at most."""
+
+THUMBNAIL_QUALITIES = (80, 50, 20)
+"""Of which the first is taken that makes a file small enough."""
+
 
 class EvidenceSettings(BaseModel):
-    """The table ``[evidence]``: frames kept on the device. None of them leaves it."""
+    """The table ``[evidence]``: frames kept on the device. None leaves it unless `thumbnail_pixels` says so."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,6 +43,9 @@ class EvidenceSettings(BaseModel):
     """Of each alert at most this many are kept, the most outlying; 0 keeps none."""
     max_megabytes: Annotated[float, Field(gt=0)] = 100.0
     """All streams together; beyond it the oldest go first."""
+    thumbnail_pixels: Literal[0] | Annotated[int, Field(ge=32, le=320)] = 0
+    """Alerts of drift carry their most outlying frames, at most 3, so small that their longer side has this many
+    pixels; 0: no frame leaves the device."""
 
 
 class FrameRecord(BaseModel):
@@ -128,16 +137,25 @@ class Evidence:
         layers: the fingerprinted tensors, in the order of the scores.
         folder: takes the frames.
         frames: how many of them at most.
+        thumbnail_pixels: see `EvidenceSettings.thumbnail_pixels`.
     """
 
     def __init__(
-        self, stream: str, *, bundle: BundleRef, layers: tuple[str, ...], folder: EvidenceFolder, frames: int
+        self,
+        stream: str,
+        *,
+        bundle: BundleRef,
+        layers: tuple[str, ...],
+        folder: EvidenceFolder,
+        frames: int,
+        thumbnail_pixels: int = 0,
     ) -> None:
         self._stream = stream
         self._bundle = bundle
         self._layers = layers
         self._folder = folder
         self._most = frames
+        self._thumbnail_pixels = thumbnail_pixels
         self._candidates: list[_Candidate] = []
         self._written = ""
         """The alert whose candidates are on the disk."""
@@ -170,6 +188,24 @@ class Evidence:
         for candidate in self._candidates:
             with self._counted():
                 self._write(candidate)
+
+    def thumbnails(self) -> tuple[Thumbnail, ...]:
+        """What may leave the device of the frames set aside so far, the most outlying one first."""
+        if not self._thumbnail_pixels:
+            return ()
+        pictures = [candidate for candidate in self._candidates if candidate.suffix == ".jpg"]
+        pictures.sort(key=lambda candidate: -candidate.scored.score)
+        return tuple(
+            Thumbnail(
+                frame=candidate.name[-128:],
+                recorded_at=candidate.wall,
+                p_value=candidate.scored.p_value,
+                predicted=candidate.scored.predicted,
+                jpeg=jpeg,
+            )
+            for candidate in pictures[:THUMBNAILS]
+            if (jpeg := shrink(candidate.encoded, self._thumbnail_pixels)) is not None
+        )
 
     def forget(self) -> None:
         """The suspicion has gone, or the alert has cleared: the next episode begins with nothing."""
@@ -222,3 +258,15 @@ def encode(frame: Frame) -> tuple[str, bytes]:
         return ".jpg", buffer.getvalue()
     np.save(buffer, frame, allow_pickle=False)
     return ".npy", buffer.getvalue()
+
+
+def shrink(jpeg: bytes, pixels: int) -> bytes | None:
+    """A JPEG file whose longer side has at most so many pixels; None where no quality makes it fit into a message."""
+    with Image.open(io.BytesIO(jpeg)) as image:
+        image.thumbnail((pixels, pixels))
+        for quality in THUMBNAIL_QUALITIES:
+            buffer = io.BytesIO()
+            image.save(buffer, "JPEG", quality=quality)
+            if buffer.tell() <= MOST_THUMBNAIL_BYTES:
+                return buffer.getvalue()
+    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -16,9 +17,11 @@ from driftprint.clock import Clock
 from driftprint.errors import MessageError, StoreError
 from driftprint.messages import (
     AckMessage,
+    CommandMessage,
     DeviceStatus,
     HealthMessage,
     StateMessage,
+    Vitals,
     decode,
     encode,
     with_age,
@@ -27,10 +30,41 @@ from driftprint.mqtt import MqttSettings, make_client, start
 from driftprint.topics import DeviceTopic, StreamTopic, device_topic, stream_topic
 from driftprint.version import VERSION
 from driftprint_edge.courier import Courier
+from driftprint_edge.home_assistant import BIRTH, Retained
 from driftprint_edge.store import Store
 
 _TICK_SECONDS = 0.5
-_CLOSE_SECONDS = 2.0
+_CLOSE_SECONDS = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class AgentHealth:
+    """How the agent is, beside its outbox.
+
+    Attributes:
+        store_errors_total: writes that the disk has refused.
+        providers: by stream, the execution providers in use.
+        bundle_errors: by stream, why it does not run the bundle that was wanted.
+        vitals: how the device is.
+    """
+
+    store_errors_total: int = 0
+    providers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    bundle_errors: Mapping[str, str] = field(default_factory=dict)
+    vitals: Vitals = field(default_factory=Vitals)
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """What Home Assistant is told.
+
+    Attributes:
+        message: of the device.
+        birth_topic: on which Home Assistant says that it has started.
+    """
+
+    message: Retained
+    birth_topic: str
 
 
 class Link:
@@ -46,8 +80,12 @@ class Link:
         store: holds the outbox.
         clock: dates messages.
         health_seconds: how often a health message is sent.
-        store_errors: how many writes the disk has refused.
-        providers: by stream, the execution providers in use.
+        health: how the agent is.
+        on_health: told of every health message, whether there is a connection or not.
+        on_command: told what the server wants the streams to run.
+        discovery: what Home Assistant is told of the device at every connection, and whenever it starts; None where
+            it is not told.
+        on_turn: told, several times a second, that it still works.
     """
 
     def __init__(
@@ -60,8 +98,11 @@ class Link:
         store: Store,
         clock: Clock,
         health_seconds: float,
-        store_errors: Callable[[], int],
-        providers: Callable[[], Mapping[str, tuple[str, ...]]],
+        health: Callable[[], AgentHealth],
+        on_health: Callable[[HealthMessage], None] = lambda _: None,
+        on_command: Callable[[CommandMessage], None] = lambda _: None,
+        discovery: Discovery | None = None,
+        on_turn: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._site = site
@@ -70,8 +111,11 @@ class Link:
         self._store = store
         self._clock = clock
         self._health_seconds = health_seconds
-        self._store_errors = store_errors
-        self._providers = providers
+        self._agent_health = health
+        self._on_health = on_health
+        self._on_command = on_command
+        self._discovery = discovery
+        self._on_turn = on_turn
         self._courier = Courier(store)
         self._started = clock.now()
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -82,6 +126,9 @@ class Link:
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.message_callback_add(self._topic(DeviceTopic.ACK), self._on_ack)
+        self._client.message_callback_add(self._topic(DeviceTopic.COMMAND), self._on_command_message)
+        if discovery is not None:
+            self._client.message_callback_add(discovery.birth_topic, self._on_birth)
         self._thread = threading.Thread(target=self._run, name="link", daemon=True)
 
     def start(self) -> None:
@@ -120,10 +167,11 @@ class Link:
                 self._log.warning("store error", what=str(error))
             if self._client.is_connected():
                 self._send_due()
-                now = self._clock.now().monotonic
-                if now >= next_health:
-                    self._publish(self._topic(DeviceTopic.HEALTH), self._health(), qos=0)
-                    next_health = now + self._health_seconds
+            now = self._clock.now().monotonic
+            if now >= next_health:
+                self._tell_health()
+                next_health = now + self._health_seconds
+            self._on_turn()
             if self._stopping.is_set():
                 return
 
@@ -151,10 +199,14 @@ class Link:
 
     def _greet(self) -> None:
         """What is said at every new connection."""
-        self._client.subscribe(self._topic(DeviceTopic.ACK), qos=1)
+        self._client.subscribe([(self._topic(kind), 1) for kind in (DeviceTopic.ACK, DeviceTopic.COMMAND)])
+        if self._discovery is not None:
+            self._client.subscribe(self._discovery.birth_topic, qos=1)
+            self._discover()
         self._publish(self._topic(DeviceTopic.STATE), self._state(DeviceStatus.ONLINE), qos=1, retain=True)
         self._publish_current_alerts()
         self._courier.connected()
+        self._tell_health()
 
     def _publish(self, topic: str, payload: bytes, *, qos: int, retain: bool = False) -> None:
         # Without a connection paho would queue it, beside the outbox that does so already.
@@ -185,6 +237,23 @@ class Link:
         if ack.instance == self._store.instance:
             self._events.put(lambda: self._courier.acknowledged(ack.seqs))
 
+    def _on_command_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        if not message.payload:
+            return  # the retained one has been cleared
+        try:
+            self._on_command(decode(CommandMessage, bytes(message.payload), topic=message.topic))
+        except MessageError as error:
+            self._log.warning("message ignored", what=str(error))
+
+    def _on_birth(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        if bytes(message.payload) == BIRTH:
+            self._events.put(self._discover)
+
+    def _discover(self) -> None:
+        if self._discovery is not None:
+            message = self._discovery.message
+            self._publish(message.topic, message.payload, qos=1, retain=True)
+
     def _state(self, status: DeviceStatus) -> bytes:
         return encode(
             StateMessage(
@@ -198,18 +267,24 @@ class Link:
             )
         )
 
-    def _health(self) -> bytes:
-        return encode(
-            HealthMessage(
-                site=self._site,
-                device=self._device,
-                instance=self._store.instance,
-                uptime_seconds=self._clock.now().monotonic - self._started.monotonic,
-                outbox_messages=self._store.outbox_messages,
-                outbox_dropped_total=self._store.dropped_total,
-                store_errors_total=self._store_errors(),
-                providers=dict(self._providers()),
-            )
+    def _tell_health(self) -> None:
+        health = self._health()
+        self._on_health(health)
+        self._publish(self._topic(DeviceTopic.HEALTH), encode(health), qos=0)
+
+    def _health(self) -> HealthMessage:
+        health = self._agent_health()
+        return HealthMessage(
+            site=self._site,
+            device=self._device,
+            instance=self._store.instance,
+            uptime_seconds=self._clock.now().monotonic - self._started.monotonic,
+            outbox_messages=self._store.outbox_messages,
+            outbox_dropped_total=self._store.dropped_total,
+            store_errors_total=health.store_errors_total,
+            providers=dict(health.providers),
+            vitals=health.vitals,
+            bundle_errors=dict(health.bundle_errors),
         )
 
     def _topic(self, kind: DeviceTopic) -> str:

@@ -19,9 +19,11 @@ from driftprint.clock import Clock
 from driftprint.decision import DeciderState
 from driftprint.errors import StoreError
 from driftprint.messages import AlertMessage, StreamMessage, encode
+from driftprint.mix_decider import MixDeciderState
 from driftprint.stats.site import SiteBaseline
 from driftprint.topics import StreamTopic, stream_topic
 from driftprint_edge.camera import CameraAlert
+from driftprint_edge.choice import BundleChoice
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -32,6 +34,7 @@ CREATE INDEX IF NOT EXISTS outbox_order ON outbox (urgent DESC, seq);
 CREATE TABLE IF NOT EXISTS baseline (
     stream TEXT NOT NULL, bundle TEXT NOT NULL, recorded_at REAL NOT NULL, baseline TEXT NOT NULL,
     forgotten_at REAL);
+CREATE TABLE IF NOT EXISTS choice (stream TEXT PRIMARY KEY, choice TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS stream (name TEXT PRIMARY KEY, state TEXT NOT NULL, alert BLOB) WITHOUT ROWID;
 """
 
@@ -47,6 +50,7 @@ class StreamState(BaseModel):
     faults_total: dict[str, int] = {}
     camera: tuple[CameraAlert, ...] = ()
     """The alerts about the camera that are raised."""
+    mix: MixDeciderState | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +249,31 @@ class Store:
                 " (SELECT max(rowid) FROM baseline WHERE stream = ? AND forgotten_at IS NULL)",
                 (self._clock.now().wall, stream),
             ).rowcount
+
+    def choice(self, stream: str) -> BundleChoice | None:
+        """The bundle that a stream runs in place of the one that agent.toml names.
+
+        Raises:
+            StoreError: where the disk refuses.
+        """
+        with self._guarded():
+            row = self._db.execute("SELECT choice FROM choice WHERE stream = ?", (stream,)).fetchone()
+        try:
+            return BundleChoice.model_validate_json(row[0]) if row else None
+        except ValidationError:
+            return None
+
+    def choose(self, stream: str, choice: BundleChoice | None) -> None:
+        """Keep what a stream is to run from now on; None: what agent.toml names.
+
+        Raises:
+            StoreError: where the disk refuses.
+        """
+        with self._transaction():
+            if choice is None:
+                self._db.execute("DELETE FROM choice WHERE stream = ?", (stream,))
+            else:
+                self._db.execute("INSERT OR REPLACE INTO choice VALUES (?, ?)", (stream, choice.model_dump_json()))
 
     def close(self) -> None:
         """Close the file."""

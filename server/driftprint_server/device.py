@@ -213,7 +213,9 @@ S = TypeVar("S", bound=StreamMessage)
 
 
 def _dated(message: S, received_at: float) -> Dated[S]:
-    return Dated(message.model_copy(update={"age_seconds": 0.0}), happened_at(message, received_at))
+    # Thumbnails are for those who subscribe: of a large fleet they would fill the server's memory.
+    without = {"thumbnails": ()} if isinstance(message, AlertMessage) else {}
+    return Dated(message.model_copy(update={"age_seconds": 0.0, **without}), happened_at(message, received_at))
 
 
 def _later(known: Dated[S], new: Dated[S], ahead: int) -> Dated[S]:

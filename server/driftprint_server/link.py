@@ -91,7 +91,7 @@ class Link:
 
     def start(self) -> None:
         """Connect in the background; a broker that is away is tried again for ever."""
-        start(self._client, self._settings)
+        start(self._client, self._settings, clean_session=False)
 
     def stop(self) -> None:
         """Disconnect. The broker goes on collecting messages for the next start."""

@@ -32,6 +32,7 @@ class StreamView(_View):
     outlier_ratio_by_time: float | None
     evidence: float | None
     """1 and more is an alarm."""
+    class_mix_alarm: bool
     camera_faults: tuple[Cause, ...]
     frames_total: int
     outliers_total: int
@@ -135,6 +136,7 @@ def _stream(device: Device, stream: Stream, liveness: Liveness) -> StreamView:
         outlier_ratio=ratios.get(WindowKind.COUNT),
         outlier_ratio_by_time=ratios.get(WindowKind.TIME),
         evidence=current.evidence if current else None,
+        class_mix_alarm=current is not None and current.class_mix_alarm,
         camera_faults=current.camera_faults if current else (),
         frames_total=window.frames_total if window else 0,
         outliers_total=window.outliers_total if window else 0,

@@ -95,6 +95,23 @@ def test_sixteen_bits_become_eight() -> None:
 
     np.testing.assert_array_equal(decode_image(encoded(deep)), GREY)
     np.testing.assert_array_equal(decode_image(encoded(deep, "tiff")), GREY)
+    np.testing.assert_array_equal(decode_image(b"P5 9 6 65535\n" + deep.byteswap().tobytes()), GREY)
+
+
+def test_a_dark_picture_of_sixteen_bits_is_dark() -> None:
+    """Its numbers are those of a bright picture of eight."""
+    np.testing.assert_array_equal(decode_image(b"P5 9 6 65535\n" + GREY.astype(">u2").tobytes()), GREY > 128)
+
+
+@pytest.mark.parametrize("numbers", [np.float32, np.int32])
+def test_images_of_numbers_without_a_white_are_faults(numbers: type[np.number[Any]]) -> None:
+    assert fault(encoded(GREY.astype(numbers), "tiff")).reason == "dtype"
+
+
+@pytest.mark.parametrize("kind", ["pcx", "tga", "ico"])
+def test_formats_that_are_not_among_the_suffixes_are_not_decoded(kind: str) -> None:
+    """Pillow would decode these, and starts other programs for some formats."""
+    assert fault(encoded(COLOUR, kind)).reason == "undecodable"
 
 
 def test_palettes_and_bilevel_images_are_unfolded() -> None:
@@ -106,11 +123,12 @@ def test_palettes_and_bilevel_images_are_unfolded() -> None:
     np.testing.assert_array_equal(decode_image(bilevel), np.where(GREY > 100, 255, 0))
 
 
+@pytest.mark.parametrize("kind", ["png", "tiff"])
 @pytest.mark.parametrize("orientation", range(10))
-def test_photographs_are_turned_upright(orientation: int) -> None:
+def test_photographs_are_turned_upright(orientation: int, kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = encoded(COLOUR, "png", exif=exif)
+    data = encoded(COLOUR, kind, exif=exif)
 
     expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     np.testing.assert_array_equal(decode_image(data), np.asarray(expected))
@@ -165,7 +183,7 @@ def test_no_damage_breaks_the_decoder(kind: str, place: float, put: bytes, cut: 
 
     assert pixels.dtype == np.uint8
     assert pixels.ndim in (2, 3)
-    assert reason in ("undecodable", "too_large")
+    assert reason in ("undecodable", "too_large", "dtype")
 
 
 # Arrays

@@ -1,4 +1,5 @@
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from pydantic import ValidationError
 
 from driftprint.errors import ConfigError
 from driftprint.mqtt import MqttSettings, make_client, start
-from tests.brokers import Mosquitto
+from tests.brokers import Mosquitto, find_mosquitto, free_port, wait_for
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,9 @@ from tests.brokers import Mosquitto
         ({"ca_file": "ca", "cert_file": "c"}, "go together"),
         ({"ca_file": "ca", "key_file": "k"}, "go together"),
         ({"cert_file": "c", "key_file": "k"}, "cert_file needs ca_file"),
+        ({"version": "4"}, "version"),
+        ({"transport": "pigeon"}, "transport"),
+        ({"websocket_path": "mqtt"}, "websocket_path"),
         ({"hots": "broker"}, "hots"),
     ],
 )
@@ -62,3 +66,61 @@ def test_a_client_connects_to_a_broker_that_comes_up_later(mosquitto: Mosquitto)
     finally:
         client.disconnect()
         client.loop_stop()
+
+
+@pytest.fixture(params=[("3.1.1", "tcp"), ("5", "tcp"), ("3.1.1", "websockets"), ("5", "websockets")], ids=" by ".join)
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MqttSettings]:
+    """Of a broker that speaks all of them."""
+    version, transport = request.param
+    web = free_port()
+    broker = Mosquitto(find_mosquitto(), tmp_path, settings=[f"listener {web} 127.0.0.1", "protocol websockets"])
+    broker.start()
+    port = web if transport == "websockets" else broker.port
+    yield MqttSettings(host=broker.host, port=port, version=version, transport=transport)
+    broker.stop()
+
+
+class Peer:
+    """A client that remembers what it hears."""
+
+    def __init__(self, settings: MqttSettings, name: str, *, clean_session: bool) -> None:
+        self.heard: list[bytes] = []
+        self._subscribed = threading.Event()
+        self._client = make_client(settings, name, clean_session=clean_session)
+        self._client.on_connect = lambda client, *_: client.subscribe("frames", qos=1)
+        self._client.on_subscribe = lambda *_: self._subscribed.set()
+        self._client.on_message = lambda _client, _data, message: self.heard.append(bytes(message.payload))
+        start(self._client, settings, clean_session=clean_session)
+        assert self._subscribed.wait(10)
+
+    def say(self, payload: bytes) -> None:
+        self._client.publish("frames", payload, qos=1).wait_for_publish(10)
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+def test_messages_pass_by_every_version_and_transport(settings: MqttSettings) -> None:
+    ann, bob = (Peer(settings, name, clean_session=True) for name in ("ann", "bob"))
+    ann.say(b"hello")
+    wait_for(lambda: bob.heard == [b"hello"], what="the message")
+    ann.close()
+    bob.close()
+
+
+def test_a_session_that_is_kept_has_what_was_said_meanwhile_and_a_clean_one_has_not(settings: MqttSettings) -> None:
+    kept, clean, other = (
+        Peer(settings, "kept", clean_session=False),
+        Peer(settings, "clean", clean_session=True),
+        Peer(settings, "other", clean_session=True),
+    )
+    kept.close()
+    clean.close()
+    other.say(b"meanwhile")
+    kept, clean = Peer(settings, "kept", clean_session=False), Peer(settings, "clean", clean_session=True)
+    other.say(b"now")
+    wait_for(lambda: kept.heard == [b"meanwhile", b"now"], what="both messages")
+    wait_for(lambda: clean.heard == [b"now"], what="the second message alone")
+    for peer in (kept, clean, other):
+        peer.close()

@@ -208,3 +208,10 @@ def test_what_is_not_the_tensor_expected_is_a_fault(frame: NDArray[Any], dtype: 
     with pytest.raises(FrameError) as error:
         raw(frame, dtype)
     assert error.value.reason == reason
+
+
+@pytest.mark.parametrize("shape", [(1, 1_000_000, 3), (1_000_000, 1)])
+def test_a_line_too_long_to_be_cropped_is_refused_before_it_takes_memory(shape: tuple[int, ...]) -> None:
+    with pytest.raises(FrameError, match="too long to be cropped") as refused:
+        tensor(np.zeros(shape, np.uint8), fit="crop", resize_shorter=256)
+    assert refused.value.reason == "too_large"

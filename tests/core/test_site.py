@@ -9,7 +9,8 @@ from scipy import stats
 from driftprint.clock import Instant
 from driftprint.decision import Decider, DecisionSettings
 from driftprint.errors import DataError
-from driftprint.stats.site import SiteBaseline, decorrelated_stride, learn_baseline, outlier_ratio_bound
+from driftprint.stats.beta import ratio_bound
+from driftprint.stats.site import SiteBaseline, decorrelated_stride, learn_baseline, worst_ratio_bound
 
 
 def slow(count: int, memory: float, seed: int = 0) -> np.ndarray:
@@ -24,7 +25,7 @@ def slow(count: int, memory: float, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize(("outliers", "frames"), [(0, 100), (5, 100), (50, 1000), (99, 100), (100, 100)])
 def test_the_bound_is_clopper_and_pearsons(outliers: int, frames: int) -> None:
     expected = stats.beta.ppf(0.99, outliers + 1, frames - outliers) if outliers < frames else 1
-    assert outlier_ratio_bound(outliers, frames) == pytest.approx(expected, abs=1e-6)
+    assert ratio_bound(outliers, frames, 0.99) == pytest.approx(expected, abs=1e-6)
 
 
 def test_independent_frames_all_count() -> None:
@@ -55,7 +56,7 @@ def test_what_is_learnt_says_what_it_was_learnt_from() -> None:
     baseline = learn(scores, 2.0)
     assert (baseline.frames, baseline.decisions, baseline.stride) == (2000, 2000, 1)
     assert baseline.outliers == (scores > 2).sum()
-    assert baseline.p0 == outlier_ratio_bound(baseline.outliers, 2000)
+    assert baseline.p0 == ratio_bound(baseline.outliers, 2000, 0.99)
 
 
 def test_too_little_footage_is_refused_with_how_much_more_is_wanted() -> None:
@@ -93,3 +94,27 @@ def test_drift_is_still_found_with_a_stride() -> None:
     threshold = float(np.quantile(footage, 0.95))
     drifted = slow(5_000, 0.97, seed=3) + 3 * footage.std()
     assert false_alarms(learn(footage, threshold), drifted, threshold, budget=20_000) == 1
+
+
+def test_footage_that_is_alike_all_the_time_is_bounded_as_a_whole() -> None:
+    flags = [bool(flag) for flag in np.random.default_rng(0).random(5000) < 0.05]
+    assert worst_ratio_bound(flags) == ratio_bound(sum(flags), 5000, 0.99)
+
+
+def test_footage_of_changing_hours_is_bounded_by_its_worst() -> None:
+    noon = np.r_[np.full(4000, 0.04), np.full(1000, 0.12), np.full(4000, 0.04)]
+    flags = [bool(flag) for flag in np.random.default_rng(0).random(9000) < noon]
+    assert 0.12 < worst_ratio_bound(flags) < 0.25
+    assert ratio_bound(sum(flags), 9000, 0.99) < 0.06
+
+
+@pytest.mark.parametrize("flag", [False, True])
+def test_footage_without_any_difference_has_its_plain_bound(flag: bool) -> None:
+    assert worst_ratio_bound([flag] * 1000) == ratio_bound(1000 * flag, 1000, 0.99)
+
+
+def test_hours_that_are_alike_hardly_ever_count_as_different() -> None:
+    random = np.random.default_rng(1)
+    runs = [[bool(flag) for flag in random.random(2400) < 0.05] for _ in range(200)]
+    different = sum(worst_ratio_bound(flags) != ratio_bound(sum(flags), 2400, 0.99) for flags in runs)
+    assert different <= 8

@@ -14,6 +14,8 @@ import typer.main
 from pydantic import TypeAdapter
 
 from bench import decisions
+from bench.arm import report as arm
+from bench.day import report as day
 from bench.detection import report as detection
 from bench.detection.results import Results as Detection
 from bench.overhead.report import Results, summary, tables
@@ -57,6 +59,16 @@ def test_the_detection_quoted_is_the_measured_one() -> None:
 def test_the_decisions_quoted_are_the_measured_ones() -> None:
     results = decisions.Results.model_validate_json((ROOT / "bench/results/decisions.json").read_text())
     assert quoted(ROOT / "docs/agent.md", "decisions") == decisions.tables(results)
+
+
+def test_the_day_quoted_is_the_measured_one() -> None:
+    results = day.Report.model_validate_json((ROOT / "bench/results/day.json").read_text())
+    assert quoted(ROOT / "docs/agent.md", "day") == day.table(results)
+
+
+def test_the_proof_on_arm_that_is_quoted_is_the_last_one() -> None:
+    results = arm.Results.model_validate_json((ROOT / "bench/results/arm.json").read_text())
+    assert quoted(ROOT / "docs/arm.md", "arm") == arm.tables(results)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

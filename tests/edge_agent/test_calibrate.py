@@ -12,7 +12,8 @@ import pytest
 from driftprint.clock import SystemClock
 from driftprint.errors import ConfigError
 from driftprint.settings import load_settings
-from driftprint.stats.site import SiteBaseline, outlier_ratio_bound
+from driftprint.stats.beta import ratio_bound
+from driftprint.stats.site import SiteBaseline
 from driftprint_edge.agent import Agent, open_store
 from driftprint_edge.calibrate import parse_duration
 from driftprint_edge.config import AgentSettings
@@ -50,7 +51,7 @@ def p0(config: Path) -> float:
     """What the agent would test against."""
     settings = load_settings(config, AgentSettings)
     agent = Agent(settings, clock=SystemClock())
-    found = agent._streams["door"]._decider.p0
+    found = agent._streams["door"].watch.decider.p0
     agent._store.close()
     return found
 
@@ -66,7 +67,7 @@ def test_a_calibration_holds_from_the_next_start_until_it_is_taken_back(config: 
     outliers, decisions = int(match[1]), int(match[2])
     assert decisions == 500
     assert 50 <= outliers <= 90
-    assert p0(config) == outlier_ratio_bound(outliers, decisions) > before
+    assert p0(config) == ratio_bound(outliers, decisions, 0.99) > before
     assert run(config, "--undo-calibrate").stdout.splitlines() == ["door: taken back", "belt: taken back"]
     assert p0(config) == before
     assert run(config, "--undo-calibrate").stdout.splitlines() == ["door: there was none", "belt: there was none"]

@@ -169,7 +169,7 @@ def test_a_lasting_fault_is_one_alert_from_raise_to_clear() -> None:
     raised, cleared = watch.said
     assert (raised.alert_id, raised.revision) == (cleared.alert_id, cleared.revision - 1)
     assert (raised.raised_at, cleared.raised_at) == pytest.approx((1005, 1005), abs=1)
-    assert cleared.cleared_at == pytest.approx(1123 + 5, abs=1)
+    assert cleared.cleared_at == pytest.approx(1123 + 2 * 5, abs=1)
     assert "This is over" in cleared.summary
 
 

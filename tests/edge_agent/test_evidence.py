@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from driftprint.messages import BundleRef
+from driftprint.messages import MOST_THUMBNAIL_BYTES, BundleRef
 from driftprint.scorer import Scored
-from driftprint_edge.evidence import Evidence, EvidenceFolder, FrameRecord, encode
+from driftprint_edge.evidence import Evidence, EvidenceFolder, FrameRecord, encode, shrink
 
 ALERT = "0" * 32
 FRAME = np.full((12, 16, 3), (250, 20, 30), np.uint8)
@@ -106,3 +107,13 @@ def test_a_tensor_that_is_no_picture_is_kept_as_it_is(tmp_path: Path) -> None:
     suffix, content = encode(np.arange(6, dtype=np.float32))
     (tmp_path / f"x{suffix}").write_bytes(content)
     assert np.array_equal(np.load(tmp_path / "x.npy"), np.arange(6))
+
+
+@pytest.mark.parametrize("pixels", [32, 320])
+def test_a_thumbnail_is_as_large_as_asked_and_fits_into_a_message(pixels: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+    small = shrink(encode(noise)[1], pixels)
+    assert small is not None
+    assert len(small) <= MOST_THUMBNAIL_BYTES
+    with Image.open(io.BytesIO(small)) as picture:
+        assert max(picture.size) == pixels

@@ -17,7 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from driftprint.clock import SystemClock
 from driftprint.messages import AckMessage, encode
 from driftprint.mqtt import MqttSettings
-from driftprint_edge.link import Link
+from driftprint_edge.link import AgentHealth, Link
 from driftprint_edge.store import Store
 from tests.brokers import Mosquitto, wait_for
 from tests.edge_agent.stores import open_store, put_alerts, put_windows
@@ -81,8 +81,7 @@ def link_of(store: Store, port: int) -> Link:
         store=store,
         clock=SystemClock(),
         health_seconds=0.2,
-        store_errors=lambda: 7,
-        providers=lambda: {"belt": ("CPUExecutionProvider",)},
+        health=lambda: AgentHealth(store_errors_total=7, providers={"belt": ("CPUExecutionProvider",)}),
     )
 
 

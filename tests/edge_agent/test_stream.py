@@ -1,28 +1,33 @@
 """A frame's way: scored or counted as a fault, reported, remembered, and no alert lost to a full disk."""
 
+import io
 import json
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Event
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from driftprint.bundle import read_bundle
-from driftprint.decision import Decider, DecisionSettings
 from driftprint.errors import FaultReason, StoreError
 from driftprint.frames import FrameRef
-from driftprint.messages import AlertMessage, AlertStatus, BundleRef, Cause, StreamMessage, WindowMessage
+from driftprint.messages import AlertMessage, AlertStatus, Cause, StreamMessage, WindowMessage
 from driftprint.preprocess import Frame
 from driftprint.scorer import Scorer
-from driftprint_edge.camera import CameraWatch, Check, Normal, look
-from driftprint_edge.evidence import Evidence, EvidenceFolder, FrameRecord
+from driftprint.stats.class_mix import ClassMix
+from driftprint.stats.site import SiteBaseline
+from driftprint_edge.evidence import FrameRecord
+from driftprint_edge.reports import StreamId
 from driftprint_edge.store import Store, StreamState
-from driftprint_edge.stream import Stream, StreamId
+from driftprint_edge.stream import Stream
+from driftprint_edge.turns import Turns
 from tests.bundles import inlier_frames, make_bundle, outlier_frames
 from tests.edge_agent.stores import waiting
+from tests.edge_agent.watches import watch_of
 from tests.server.clocks import FakeClock
 
 REPORT_SECONDS = 10.0
@@ -101,40 +106,20 @@ def make_stream(bundles: dict[int, Scorer], disk: Disk, clock: FakeClock, tmp_pa
         version: int = 1,
         disk: Disk = disk,
         source: type[ListSource] = ListSource,
-        checks: Sequence[Check] = (),
+        **watched: Any,
     ) -> Stream:
-        settings = DecisionSettings(update_seconds=10_000, cool_down_seconds=0)
         return Stream(
             StreamId("north", "pi-1", "belt"),
             source=source(clock, frames),
-            scorer=bundles[version],
-            decider=Decider(settings, calibration_size=1000, frames_per_false_alarm=1000),
-            camera=CameraWatch(
-                checks,
-                hold_seconds=5,
-                missing_seconds=10,
-                normal=normal_of(bundles[version]),
-                start=clock.now(),
-                new_id=lambda: secrets.token_hex(16),
-            ),
+            watch=watch_of(bundles[version], tmp_path, clock, **watched),
             outbox=disk,
-            evidence=Evidence(
-                "belt",
-                bundle=BundleRef(name="toy", version=version),
-                layers=bundles[version].manifest.fingerprint.layers,
-                folder=EvidenceFolder(tmp_path / "evidence", 1_000_000),
-                frames=3,
-            ),
+            turns=Turns(1),
             clock=clock,
             report_seconds=REPORT_SECONDS,
             on_store_error=lambda _: None,
         )
 
     return make
-
-
-def normal_of(scorer: Scorer) -> Normal:
-    return Normal.of([look(frame, scorer.prepare(frame)) for frame in inlier_frames(16)])
 
 
 def refs(frames: Sequence[Frame]) -> list[FrameRef]:
@@ -336,6 +321,63 @@ def test_a_camera_that_gives_nothing_is_missed(make_stream: MakeStream, disk: Di
         (Cause.MISSING, AlertStatus.RAISED),
         (Cause.MISSING, AlertStatus.CLEARED),
     ]
+
+
+def site_with(counts: dict[str, int]) -> SiteBaseline:
+    mix = ClassMix(counts=counts, stride=1)
+    return SiteBaseline(
+        bundle="toy-1", recorded_at=0, frames=1000, outliers=50, decisions=1000, stride=1, p0=0.07, mix=mix
+    )
+
+
+EVEN = site_with({"dark": 250, "dim": 250, "light": 500})
+DARK = refs([np.full((8, 8), 60, np.uint8)] * 300)
+"""Inliers, all of one class."""
+
+
+def test_other_classes_than_the_sites_are_an_alert_of_their_own_and_no_drift(
+    make_stream: MakeStream, disk: Disk
+) -> None:
+    make_stream([*DARK, *inliers(1000)], site=EVEN, decision={"class_mix": True}).run(Event())
+    alerts = [message for message in disk.committed if isinstance(message, AlertMessage)]
+    assert [(alert.cause, alert.status) for alert in alerts] == [(Cause.CLASS_MIX, AlertStatus.RAISED)]
+    assert (alerts[0].p0, alerts[0].outlier_ratio, alerts[0].frames_per_false_alarm) == (None, None, 2000)
+    assert {window.class_mix_alarm for window in disk.windows} == {False, True}
+    assert not any(window.alarm for window in disk.windows)
+
+
+def test_classes_are_not_watched_unless_asked_for_or_where_the_site_is_unknown(
+    make_stream: MakeStream, disk: Disk
+) -> None:
+    make_stream(DARK, site=EVEN).run(Event())
+    make_stream(DARK, decision={"class_mix": True}).run(Event())
+    assert set(disk.kinds) == {"window"}
+
+
+def test_an_alert_about_classes_goes_on_after_a_restart_and_is_cleared_when_nobody_watches_them(
+    make_stream: MakeStream, disk: Disk
+) -> None:
+    watched = {"site": EVEN, "decision": {"class_mix": True}}
+    make_stream(DARK, **watched).run(Event())
+    make_stream(DARK, **watched).run(Event())
+    assert [kind for kind in disk.kinds if kind != "window"] == ["raised"]
+    make_stream([]).run(Event())
+    assert [kind for kind in disk.kinds if kind != "window"] == ["raised", "cleared"]
+    make_stream([]).run(Event())
+    assert len({message.alert_id for message in disk.committed if isinstance(message, AlertMessage)}) == 1
+
+
+def test_alerts_carry_their_most_outlying_frames_only_where_the_user_lets_them(
+    make_stream: MakeStream, disk: Disk
+) -> None:
+    make_stream(outliers(20)).run(Event())
+    make_stream([*inliers(2000), *outliers(20)], evidence={"thumbnail_pixels": 32}).run(Event())
+    before, _, after = (message for message in disk.committed if isinstance(message, AlertMessage))
+    assert before.thumbnails == ()
+    assert 1 <= len(after.thumbnails) <= 3
+    assert after.thumbnails[0].p_value <= 0.05
+    with Image.open(io.BytesIO(after.thumbnails[0].jpeg)) as picture:
+        assert (picture.format, picture.size) == ("JPEG", (8, 8))
 
 
 def test_another_bundle_starts_with_no_evidence_and_the_same_totals(make_stream: MakeStream, disk: Disk) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -60,6 +61,19 @@ def test_its_agent_loads_its_streams(driftprint: Path, tmp_path: Path) -> None:
     assert "1 stream" in run(driftprint, "agent", "--config", config, "--check").stdout
 
 
+def test_it_holds_nothing_heavy(driftprint: Path) -> None:
+    installed = run(driftprint.with_name("python"), "-m", "pip", "list", "--format", "freeze").stdout.lower()
+    names = {line.split("==")[0] for line in installed.splitlines()}
+    assert "onnxruntime" in names
+    assert names.isdisjoint({"torch", "scipy", "pandas", "opencv-python", "opencv-python-headless", "matplotlib"})
+
+
+def test_its_doctor_runs(driftprint: Path) -> None:
+    told = subprocess.run([str(driftprint), "doctor", "--json"], capture_output=True, text=True, check=False).stdout
+    verdicts = {finding["name"]: finding["verdict"] for finding in json.loads(told)["findings"]}
+    assert (verdicts["runtime"], verdicts["packages"]) == ("ok", "ok")
+
+
 @pytest.mark.parametrize(
     ("arguments", "extra"),
     [
@@ -67,6 +81,7 @@ def test_its_agent_loads_its_streams(driftprint: Path, tmp_path: Path) -> None:
         (["demo", "--once"], "demo"),
         (["export", "x-1.driftprint", "--onnx", "x.onnx", "--inliers", "x"], "onnx"),
         (["score", "digits", "frames.npz", "--plot", "plot.png"], "plot"),
+        (["bundle", "verify", "digits", "--trusted", "."], "signing"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

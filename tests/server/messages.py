@@ -15,6 +15,7 @@ from driftprint.messages import (
     HealthMessage,
     StateMessage,
     StreamMessage,
+    Vitals,
     WindowKind,
     WindowMessage,
     WindowStats,
@@ -34,7 +35,20 @@ def state(status: DeviceStatus = DeviceStatus.ONLINE, **fields: Any) -> StateMes
 
 def health(**fields: Any) -> HealthMessage:
     counts = {"uptime_seconds": 5.0, "outbox_messages": 2, "outbox_dropped_total": 1}
-    return HealthMessage(**{**_IDENTITY, **counts, **fields})
+    vitals = Vitals(
+        cpu_ratio=0.5,
+        process_cpu_ratio=0.25,
+        process_memory_bytes=100_000_000,
+        memory_bytes=4_000_000_000,
+        memory_available_bytes=3_000_000_000,
+        temperature_celsius=61.5,
+        throttled=True,
+        under_voltage=False,
+        disk_bytes=30_000_000_000,
+        disk_free_bytes=20_000_000_000,
+    )
+    errors = {"belt": "toy-2: is not signed"}
+    return HealthMessage(**{**_IDENTITY, **counts, "vitals": vitals, "bundle_errors": errors, **fields})
 
 
 def window(seq: int = 1, *, ratio: float = 0.04, **fields: Any) -> WindowMessage:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driftprint.errors import MessageError
-from driftprint.messages import AlertStatus, Cause, DeviceMessage, DeviceStatus
+from driftprint.messages import AlertStatus, Cause, DeviceMessage, DeviceStatus, Thumbnail
 from driftprint_server.counts import Reason
 from driftprint_server.device import MOST_AGE_SECONDS, MOST_ALERTS, MOST_STREAMS, Device, Liveness, apply, raised_at
 from driftprint_server.fleet import Fleet
@@ -150,6 +150,13 @@ def test_a_new_instance_supersedes_the_old_one() -> None:
 def test_an_alert_about_the_camera_is_no_alarm_of_drift() -> None:
     device = after([(window(1, alarm=False), NOW), (alert(2, cause=Cause.COVERED, outlier_ratio=None), NOW)])
     assert not device.alarm("belt")
+
+
+def test_thumbnails_are_left_to_those_who_subscribe() -> None:
+    small = Thumbnail(frame="7.png", recorded_at=NOW, p_value=0.01, jpeg=b"not looked at")
+    device = after([(alert(1, thumbnails=(small,)), NOW)])
+    [kept] = device.streams["belt"].alerts.values()
+    assert kept.message.thumbnails == ()
 
 
 def test_a_late_alert_of_a_superseded_instance_is_kept_but_no_alarm() -> None:

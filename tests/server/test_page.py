@@ -64,7 +64,8 @@ def test_a_camera_at_fault_is_shown_as_that_and_as_no_alarm(
     page = open_page()
     summary = "The camera's picture is blown out."
     device.send(state(), alert(1, cause=Cause.BLOWN_OUT, summary=summary, outlier_ratio=None))
-    device.send(window(2, camera_faults=(Cause.BLOWN_OUT,)))
+    device.send(window(2, camera_faults=(Cause.BLOWN_OUT,), class_mix_alarm=True))
+    wait_for(lambda: "class mix" in text(page, "#rows"), what="the mix of classes")
     wait_for(lambda: "camera: blown out" in text(page, "#rows"), what=lambda: f"the fault: {text(page, 'body')}")
     assert summary in text(page, "#current-list")
     assert text(page, "#alarms") == "0"

@@ -96,6 +96,7 @@ def test_the_fleet_is_served_as_json(site: Site) -> None:
         "outlier_ratio": 0.25,
         "outlier_ratio_by_time": 0.125,
         "evidence": 0.2,
+        "class_mix_alarm": False,
         "camera_faults": ["covered"],
         "frames_total": 300,
         "outliers_total": 12,

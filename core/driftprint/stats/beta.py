@@ -54,6 +54,20 @@ def beta_quantile(probability: float, a: float, b: float) -> float:
     return (low + high) / 2
 
 
+def ratio_bound(hits: int, trials: int, confidence: float) -> float:
+    """The upper bound of a ratio that was counted (Clopper and Pearson, Biometrika 26, 1934).
+
+    Args:
+        hits: how many.
+        trials: of so many independent ones; > 0.
+        confidence: how sure the bound is, in (0, 1).
+
+    >>> round(ratio_bound(50, 1000, 0.99), 4)
+    0.0684
+    """
+    return 1.0 if hits == trials else beta_quantile(confidence, hits + 1, trials - hits)
+
+
 def _lentz(x: float, a: float, b: float) -> float:
     """The continued fraction ``1 + d1/(1 + d2/(1 + ...))`` of DLMF 8.17.22."""
     tiny = 1e-300

@@ -9,13 +9,20 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from driftprint.errors import DataError
-from driftprint.stats.beta import beta_quantile
+from driftprint.stats.beta import ratio_bound
+from driftprint.stats.class_mix import ClassMix, learn_mix
 
 MOST_CORRELATION = 0.1
 """Of the ranks of two frames' scores that may count as independent."""
 
 FEWEST_DECISIONS = 100
 """With fewer the bound on the outlier ratio would be far above the ratio."""
+
+MOST_STRETCHES, FEWEST_IN_STRETCH = 24, 200
+"""Footage is looked at in so many stretches at most, of so many decisions at least: a day, hour by hour."""
+
+ALIKE = 2.326
+"""Stretches count as alike up to this quantile of a normal distribution: 99 % of those that are do."""
 
 MOST_P0 = 0.5
 
@@ -40,17 +47,25 @@ class SiteBaseline(BaseModel):
     stride: int
     """The detector takes every so manieth frame: nearer ones repeat each other."""
     p0: float
-    """The outlier ratio that inliers stay under at this site, with 99 % confidence."""
+    """The outlier ratio that inliers stay under at this site, with 99 % confidence, at its worst time."""
+    mix: ClassMix | None = None
+    """How often each class was predicted; None for models without classes, and where that was too little to tell."""
 
 
 def learn_baseline(
-    scores: Sequence[float], outliers: Sequence[bool], *, bundle: str, recorded_at: float
+    scores: Sequence[float],
+    outliers: Sequence[bool],
+    predicted: Sequence[str | None] = (),
+    *,
+    bundle: str,
+    recorded_at: float,
 ) -> SiteBaseline:
     """Learn from a site's own footage, which must show nothing but what is normal there.
 
     Args:
         scores: of its frames in order.
         outliers: whether each is one.
+        predicted: the class of each; None, or nothing at all, for models without classes.
         bundle: the bundle's id.
         recorded_at: Unix time in seconds.
 
@@ -65,29 +80,54 @@ def learn_baseline(
             f"{len(scores)} frames are too few, of which every {stride}th says something new",
             fix=f"calibrate for {max(2.0, FEWEST_DECISIONS / max(n, 1)):.0f} times as long",
         )
-    p0 = outlier_ratio_bound(k, n)
+    p0 = worst_ratio_bound(decided)
     if p0 > MOST_P0:
         raise DataError(
             f"{k / n:.0%} of the frames are outliers: this is not what the model was trained for",
             fix="export the bundle with inliers of this site",
         )
+    classes = [name for name in predicted if name is not None]
     return SiteBaseline(
-        bundle=bundle, recorded_at=recorded_at, frames=len(scores), outliers=k, decisions=n, stride=stride, p0=p0
+        bundle=bundle,
+        recorded_at=recorded_at,
+        frames=len(scores),
+        outliers=k,
+        decisions=n,
+        stride=stride,
+        p0=p0,
+        mix=learn_mix(classes, fewest=FEWEST_DECISIONS, most_correlation=MOST_CORRELATION) if classes else None,
     )
 
 
-def outlier_ratio_bound(outliers: int, frames: int, confidence: float = CONFIDENCE) -> float:
-    """The upper bound of a ratio that was counted (Clopper and Pearson, Biometrika 26, 1934).
+def worst_ratio_bound(outliers: Sequence[bool]) -> float:
+    """The upper bound of the outlier ratio, at the time when it is highest.
+
+    The detector's guarantee is for the probability at every time. Where that changes, as with the light of the hour,
+    the ratio of the whole is no bound: then the stretches are bounded one by one (by Bonferroni's inequality), and the
+    highest counts. Whether it changes is asked by Pearson's chi-squared test of homogeneity.
 
     Args:
-        outliers: how many.
-        frames: of so many independent frames; > 0.
-        confidence: how sure the bound is, in (0, 1).
-
-    >>> round(outlier_ratio_bound(50, 1000), 4)
-    0.0684
+        outliers: of frames that do not depend on each other, in order.
     """
-    return 1.0 if outliers == frames else beta_quantile(confidence, outliers + 1, frames - outliers)
+    n = len(outliers)
+    count = min(MOST_STRETCHES, n // FEWEST_IN_STRETCH)
+    whole = ratio_bound(sum(outliers), n, CONFIDENCE)
+    if count < 2:
+        return whole
+    stretches = np.array_split(np.asarray(outliers, dtype=np.bool_), count)
+    hits = np.array([stretch.sum() for stretch in stretches])
+    sizes = np.array([len(stretch) for stretch in stretches])
+    ratio = hits.sum() / n
+    if ratio in (0, 1):
+        return whole
+    statistic = float((np.square(hits - sizes * ratio) / (sizes * ratio * (1 - ratio))).sum())
+    freedom = count - 1
+    # Wilson and Hilferty's approximation of the distribution's quantile (PNAS 17, 1931).
+    limit = freedom * (1 - 2 / (9 * freedom) + ALIKE * np.sqrt(2 / (9 * freedom))) ** 3
+    if statistic <= limit:
+        return whole
+    unsure = (1 - CONFIDENCE) / count
+    return max(ratio_bound(int(k), int(m), 1 - unsure) for k, m in zip(hits, sizes, strict=True))
 
 
 def decorrelated_stride(scores: NDArray[np.float64]) -> int:

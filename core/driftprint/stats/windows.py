@@ -54,6 +54,10 @@ class SlidingWindow:
         """Share of the window's frames that are outliers; 0 for an empty window."""
         return self._outliers / len(self._entries) if self._entries else 0.0
 
+    def class_share(self, predicted: str) -> float:
+        """Share of the window's frames that are predicted to be of this class; 0 for an empty window."""
+        return self._classes[predicted] / len(self._entries) if self._entries else 0.0
+
     def add(self, *, at: float, score: float, outlier: bool, predicted: str | None) -> None:
         """Take in a frame and let go of those that no longer fit.
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
 from threading import Condition, Event, Thread
-from typing import Annotated, Protocol, TypeAlias
+from typing import Annotated, ClassVar, Protocol, TypeAlias
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,6 +27,9 @@ class LiveSettings(BaseModel):
     """What all tables ``[stream.source]`` of live sources have."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steady: ClassVar[bool] = False
+    """Whether frames come all the time, so that none for long is a fault."""
 
     frames_per_second: Annotated[float, Field(gt=0, le=1000)]
     """At most this many frames are looked at; what comes faster is passed over."""

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftprint.clock import Clock
-from driftprint.frames import MAX_PIXELS, FrameRef
+from driftprint.frames import FrameRef
+from driftprint.preprocess import MAX_PIXELS
 from driftprint_edge.sources.live import LiveSettings, LiveSource, Put
 from driftprint_edge.sources.serving import IDLE_SECONDS, Forgiving, serve
 

@@ -29,12 +29,13 @@ Open = Callable[[], Any]
 class CameraSettings(LiveSettings):
     """A ``[stream.source]`` of kind "camera"."""
 
+    steady = True
     kind: Literal["camera"]
     device: str = "/dev/video0"
     """A V4L2 device: USB cameras, and most others on Linux."""
     width: Annotated[int, Field(ge=1, le=16_384)] | None = None
     height: Annotated[int, Field(ge=1, le=16_384)] | None = None
-    """Asked of the camera, which takes the nearest that it has; without them its own default."""
+    """Asked of the camera, which takes the nearest that it has; without them 640 x 480 pixels."""
 
     def open(self, clock: Clock) -> LiveSource:
         """The source.
@@ -46,9 +47,9 @@ class CameraSettings(LiveSettings):
 
         def capture() -> Any:
             opened = cv2.VideoCapture(self.device, cv2.CAP_V4L2)
-            for size, wanted in ((cv2.CAP_PROP_FRAME_WIDTH, self.width), (cv2.CAP_PROP_FRAME_HEIGHT, self.height)):
-                if wanted is not None:
-                    opened.set(size, wanted)
+            if self.width or self.height:  # OpenCV asks the camera for neither before it is told both
+                for side, wanted in ((cv2.CAP_PROP_FRAME_WIDTH, self.width), (cv2.CAP_PROP_FRAME_HEIGHT, self.height)):
+                    opened.set(side, wanted or opened.get(side))
             opened.set(cv2.CAP_PROP_BUFFERSIZE, 1)
             return opened
 
@@ -58,6 +59,7 @@ class CameraSettings(LiveSettings):
 class RtspSettings(LiveSettings):
     """A ``[stream.source]`` of kind "rtsp"."""
 
+    steady = True
     kind: Literal["rtsp"]
     url: Annotated[str, Field(pattern=r"^[a-z]+://")]
     """``rtsp://user:password@camera/stream``; FFmpeg's other protocols work too, such as ``http://`` for MJPEG."""

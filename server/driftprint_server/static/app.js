@@ -75,9 +75,10 @@ function makeRow() {
   return { element, parts, history: [], windowAt: null };
 }
 
-function showChips(cell, state, alarm, cameraFaults) {
+function showChips(cell, state, alarm, classMix, cameraFaults) {
   const wrong = [
     ...(alarm ? [["alarm", "alarm"]] : []),
+    ...(classMix ? [["stale", "class mix"]] : []),
     ...cameraFaults.map((fault) => ["stale", `camera: ${fault.replace("_", " ")}`]),
   ];
   const wanted = wrong.length && state === "online" ? wrong : [...wrong, [state, state]];
@@ -94,7 +95,7 @@ function showRow(row, device, stream) {
   say(parts.origin, device.site);
   const faults = Object.entries(stream?.faults_total ?? {}).filter(([, total]) => total > 0);
   say(parts.faults, faults.map(([reason, total]) => `${total.toLocaleString("en")} faulty: ${reason}`).join(", "));
-  showChips(parts.state, device.state, alarm, stream?.camera_faults ?? []);
+  showChips(parts.state, device.state, alarm, stream?.class_mix_alarm ?? false, stream?.camera_faults ?? []);
   say(parts.frames, perSecond(stream?.frames_per_second));
   say(parts.ratio, percent(stream?.outlier_ratio));
   parts.ratioBar.show(stream?.outlier_ratio ?? 0, alarm);

@@ -1,0 +1,248 @@
+"""Gives running streams another bundle: fetched, verified, warmed up, and only then switched to."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from threading import Event, Thread
+
+import structlog
+
+from driftprint.bundle import SUFFIX, Bundle, read_bundle
+from driftprint.clock import Clock
+from driftprint.errors import BundleError, ConfigError, DriftprintError, SourceError
+from driftprint.installed import find_bundle
+from driftprint.keys import TrustedKeys
+from driftprint.manifest import Manifest, check_not_older
+from driftprint.messages import CommandMessage, Wanted
+from driftprint_edge.choice import BundleChoice, Choices
+from driftprint_edge.config import StreamSettings
+from driftprint_edge.fetch import Open, fetch
+from driftprint_edge.sources.live import Backoff
+from driftprint_edge.stream import Stream
+from driftprint_edge.watch import Watch
+
+CONFIRM_SECONDS = 60.0
+"""A new bundle has proved itself when the agent has run with it for so long, and frames have been scored."""
+
+RETRIES = Backoff(first=10, longest=600)
+"""Between attempts to fetch a bundle."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What a stream is to run.
+
+    Attributes:
+        stream: which.
+        wanted: by the server; None where agent.toml names another one now.
+        path: that agent.toml names; empty where the server wants one.
+    """
+
+    stream: str
+    wanted: Wanted | None
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A stream that can be given another bundle.
+
+    Attributes:
+        settings: of the stream.
+        stream: itself.
+        path: of the bundle that it runs.
+    """
+
+    settings: StreamSettings
+    stream: Stream
+    path: str
+
+
+class Swaps:
+    """Gives streams other bundles, in a thread of its own, so that none of their frames waits for it.
+
+    Where anything is wrong with the new bundle, the old one stays, and `errors` says why.
+
+    Args:
+        streams: by name.
+        choices: where what they run is kept.
+        trusted: whose signatures are taken; None where none is asked for, and then none is fetched.
+        folder: for fetched bundles.
+        open_address: opens the address of one to be fetched.
+        make_watch: loads a bundle for a stream; raises DriftprintError where it cannot be used.
+        clock: tells when a bundle has proved itself.
+        random: scatters the attempts to fetch.
+    """
+
+    def __init__(
+        self,
+        streams: Mapping[str, Running],
+        *,
+        choices: Choices,
+        trusted: TrustedKeys | None,
+        folder: Path,
+        open_address: Open,
+        make_watch: Callable[[Bundle, StreamSettings], Watch],
+        clock: Clock,
+        random: Random,
+    ) -> None:
+        self._streams = dict(streams)
+        self._choices = choices
+        self._trusted = trusted
+        self._folder = folder
+        self._open = open_address
+        self._make_watch = make_watch
+        self._clock = clock
+        self._random = random
+        self._orders: queue.SimpleQueue[_Order] = queue.SimpleQueue()
+        self._failures: dict[_Order, int] = {}
+        self._due: dict[str, tuple[float, _Order]] = {}
+        """Orders whose bundle could not be fetched, with the time of the next attempt."""
+        self._unconfirmed_since = {
+            name: clock.now().monotonic
+            for name in streams
+            if (choice := choices.choice(name)) is not None and not choice.confirmed
+        }
+        self.errors: dict[str, str] = {}
+        """By stream: why it does not run what was wanted."""
+        self._log = structlog.get_logger()
+
+    def command(self, message: CommandMessage) -> None:
+        """The server says what is to run. Called from any thread."""
+        for stream, wanted in message.wanted.items():
+            if stream in self._streams:
+                self._orders.put(_Order(stream, wanted))
+
+    def configured(self, stream: str, path: str) -> None:
+        """agent.toml names another bundle than before. Called from any thread."""
+        self._orders.put(_Order(stream, None, path))
+
+    def run(self, stop: Event) -> None:
+        """Carry out orders until `stop` is set."""
+        while not stop.is_set():
+            with suppress(queue.Empty):
+                self.carry_out(self._orders.get(timeout=0.5))
+            self.tick()
+
+    def start(self, stop: Event) -> Thread:
+        """Run in a thread of its own."""
+        thread = Thread(target=self.run, args=(stop,), name="swaps", daemon=True)
+        thread.start()
+        return thread
+
+    def tick(self) -> None:
+        """Confirm bundles that have proved themselves, and try again to fetch those that could not be."""
+        now = self._clock.now().monotonic
+        for name, since in list(self._unconfirmed_since.items()):
+            choice = self._choices.choice(name)
+            if choice is None or choice.confirmed:
+                del self._unconfirmed_since[name]
+            elif now - since >= CONFIRM_SECONDS and self._streams[name].stream.frames_with_bundle:
+                self._choices.choose(name, choice.model_copy(update={"confirmed": True}))
+                del self._unconfirmed_since[name]
+                self._log.info("bundle confirmed", stream=name, bundle=choice.bundle_id)
+        for name, (due, order) in list(self._due.items()):
+            if now >= due:
+                del self._due[name]
+                self.carry_out(order)
+
+    def carry_out(self, order: _Order) -> None:
+        """Swap, or say why not. Never raises."""
+        self._due.pop(order.stream, None)
+        try:
+            if self._swap(order):
+                self._log.info("bundle swapped", stream=order.stream, bundle=self._manifest(order.stream).id)
+            self.errors.pop(order.stream, None)
+            self._failures.pop(order, None)
+        except SourceError as error:
+            failures = self._failures[order] = self._failures.get(order, 0) + 1
+            self._due[order.stream] = (
+                self._clock.now().monotonic + RETRIES.seconds(failures, self._random),
+                order,
+            )
+            self._refused(order, str(error))
+        except DriftprintError as error:
+            self._refused(order, str(error))
+        except Exception as error:  # a fault of ours must not end the watch
+            self._refused(order, repr(error))
+
+    def _refused(self, order: _Order, why: str) -> None:
+        self.errors[order.stream] = why[:1024]
+        self._log.error("bundle not swapped", stream=order.stream, what=why)
+
+    def _swap(self, order: _Order) -> bool:
+        """Whether there was anything to do.
+
+        Raises:
+            SourceError: where the bundle cannot be fetched.
+            DriftprintError: where it cannot be used.
+        """
+        running, current = self._streams[order.stream], self._manifest(order.stream)
+        choice = self._choices.choice(order.stream)
+        if order.wanted is None:
+            path = order.path
+            bundle = read_bundle(find_bundle(path), trusted=self._trusted)
+        else:
+            wanted_id = f"{order.wanted.name}-{order.wanted.version}"
+            if wanted_id == current.id:
+                return False
+            if choice is not None and wanted_id in choice.refused:
+                raise BundleError("the agent did not keep running with it before", where=wanted_id)
+            path, bundle = self._fetched(order.wanted, wanted_id)
+            if not order.wanted.back:
+                check_not_older(bundle.manifest, current)
+        watch = self._make_watch(bundle, running.settings)
+        settings = running.settings
+        if order.wanted is None:
+            settings = settings.model_copy(update={"bundle": path})
+            self._choices.choose(order.stream, None)
+        else:
+            self._choices.choose(
+                order.stream,
+                BundleChoice(
+                    configured=settings.bundle,
+                    bundle=path,
+                    bundle_id=bundle.manifest.id,
+                    previous=running.path,
+                    refused=() if choice is None else choice.refused,
+                ),
+            )
+            self._unconfirmed_since[order.stream] = self._clock.now().monotonic
+        running.stream.swap(watch)
+        self._streams[order.stream] = Running(settings, running.stream, path)
+        self._tidy(keep={running.path, path})
+        return True
+
+    def _fetched(self, wanted: Wanted, wanted_id: str) -> tuple[str, Bundle]:
+        """The wanted bundle, from the disk where it is the one before."""
+        if self._trusted is None:
+            raise ConfigError(
+                "a bundle that comes over the network must be signed",
+                where="bundles.trusted_keys",
+                fix="name a folder with the keys that you trust",
+            )
+        kept = self._folder / f"{wanted_id}{SUFFIX}"
+        if not (wanted.back and kept.exists()):
+            kept = fetch(wanted.url, self._folder, wanted_id, self._open)
+        bundle = read_bundle(kept, trusted=self._trusted)
+        if bundle.manifest.id != wanted_id:
+            raise BundleError(f"is {bundle.manifest.id}, not {wanted_id}", where=wanted.url)
+        return str(kept), bundle
+
+    def _tidy(self, keep: set[str]) -> None:
+        """Remove fetched bundles that no stream runs, or ran before."""
+        keep |= {running.path for running in self._streams.values()}
+        for name in self._streams:
+            choice = self._choices.choice(name)
+            keep |= set() if choice is None else {choice.bundle, choice.previous}
+        for path in self._folder.glob(f"*{SUFFIX}"):
+            if str(path) not in keep:
+                path.unlink(missing_ok=True)
+
+    def _manifest(self, stream: str) -> Manifest:
+        return self._streams[stream].stream.watch.scorer.manifest
