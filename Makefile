@@ -10,7 +10,7 @@ TORCH ?= torch==2.13.0
 PEERS ?= pytorch-ood==0.4.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check services bench detection arm train pictures lock clean
+.PHONY: help demo test check services bench detection arm train pictures dashboards lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ train: .venv/.dev ## train a reference model and export its bundle (ARGS=mnist)
 
 pictures: .venv/.dev services ## take the README's pictures from a run of the demo
 	$(BIN)/python -m docs.images.make
+
+dashboards: .venv/.dev ## write the Grafana dashboards' JSON
+	$(BIN)/python -m deploy.grafana
 
 lock: ## pin the latest versions that pyproject.toml allows (needs uv)
 	echo '$(TORCH)' | uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 --constraint - \

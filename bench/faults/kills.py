@@ -28,6 +28,7 @@ from rich.progress import track
 
 from bench.faults.proxy import SlowProxy
 from bench.faults.witness import Witness
+from bench.quoting import quote
 from driftprint.digits import Part, load_digits
 from driftprint.mqtt import MqttSettings
 
@@ -208,10 +209,11 @@ def kill_brokers(kills: int, random: Random, progress: Callable[[range], Any]) -
 
 def _settle(scenario: str, kills: int, agent: Agent, broker: Broker, witness: Witness) -> Outcome:
     """Let a last agent send what is left, and hold what came against what was committed."""
+    before = len(witness.received)
     agent.start(broker.port)
     end = time.monotonic() + SETTLE_SECONDS
     committed = agent.committed()
-    while time.monotonic() < end and not committed.keys() <= witness.alerts.keys():
+    while time.monotonic() < end and (len(witness.received) == before or not committed.keys() <= witness.alerts.keys()):
         time.sleep(0.2)
     agent.stop()
     # What was on its way when it stopped is in the outbox still; nothing more comes now.
@@ -261,6 +263,7 @@ def main(
     out: Annotated[Path, typer.Option(help="The JSON file to write.")] = Path("bench/results/faults_kills.json"),
     agents: Annotated[int, typer.Option(help="How often to kill the agent.", min=1)] = 200,
     brokers: Annotated[int, typer.Option(help="How often to kill the broker.", min=1)] = 50,
+    quoted: Annotated[bool, typer.Option(help="Put the table into docs/reliability.md.")] = True,
     seed: Annotated[int | None, typer.Option(help="Of the moments; without it others each time.")] = None,
 ) -> None:
     """Kill the agent, then the broker, at random moments. About ten minutes."""
@@ -270,6 +273,8 @@ def main(
         kill_brokers(brokers, random, lambda rounds: track(rounds, "killing the broker")),
     ]
     out.write_text(json.dumps([one.model_dump() for one in outcomes], indent=1) + "\n")
+    if quoted:
+        quote(table(outcomes), Path("docs/reliability.md"), "kills")
     print(table(outcomes))
 
 

@@ -238,7 +238,8 @@ class Decider:
         else:
             summary = (
                 f"The model sees data it was not trained for: {ratio:.0%} of the last {frames} frames are outliers, "
-                f"on inliers at most {self.p0:.1%} are."
+                f"on inliers at most {self.p0:.1%} are; they raise an alert once in {self.frames_per_false_alarm:,.0f} "
+                f"frames at most."
             )
         return Alert(
             alert_id=alert_id,

@@ -49,6 +49,18 @@ OUTBOX_DROPPED = Spec(
 STORE_ERRORS = Spec(
     "driftprint_store_errors_total", "counter", DEVICE, "Writes that the device's disk refused since its agent started."
 )
+STORE_MENDED = Spec(
+    "driftprint_store_mended_total",
+    "counter",
+    DEVICE,
+    "How often the device's store was damaged and has mended itself.",
+)
+STORE_VOLATILE = Spec(
+    "driftprint_store_volatile",
+    "gauge",
+    DEVICE,
+    "Whether the store is in memory, since the disk takes no writes.",
+)
 VITALS = {
     field: Spec(f"driftprint_{name}", "gauge", DEVICE, meaning)
     for field, name, meaning in (
@@ -122,7 +134,7 @@ BUNDLE = Spec(
 )
 
 DEVICE_CATALOGUE = (
-    *(UP, LAST_SEEN, DEVICE_INFO, OUTBOX, OUTBOX_DROPPED, STORE_ERRORS, *VITALS.values()),
+    *(UP, LAST_SEEN, DEVICE_INFO, OUTBOX, OUTBOX_DROPPED, STORE_ERRORS, STORE_MENDED, STORE_VOLATILE, *VITALS.values()),
     *(FRAMES, OUTLIERS, FAULTY, ALERTS, WINDOW_AT, ALARM, EVIDENCE, CLASS_MIX, CAMERA_FAULT, RATE),
     *(OUTLIER_RATIO, CLASS_RATIO, SCORE, BUNDLE, BUNDLE_ERROR),
 )
@@ -165,8 +177,10 @@ def add_health(families: Families, labels: Sequence[str], health: HealthMessage,
     """
     families.add(OUTBOX_DROPPED, labels, health.outbox_dropped_total)
     families.add(STORE_ERRORS, labels, health.store_errors_total)
+    families.add(STORE_MENDED, labels, health.store_mended_total)
     if present:
         families.add(OUTBOX, labels, health.outbox_messages)
+        families.add(STORE_VOLATILE, labels, health.store_volatile)
         for name, spec in VITALS.items():
             if (value := getattr(health.vitals, name)) is not None:
                 families.add(spec, labels, value)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import structlog
+
+_PRIORITIES = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
+"""Those of syslog."""
 
 
 def is_news(total: int) -> bool:
@@ -15,7 +20,7 @@ def is_news(total: int) -> bool:
 
 
 def configure_logging(level: str = "info") -> None:
-    """Set up structlog once, at a daemon's start.
+    """Set up structlog once, at a daemon's start. In the journal lines have their priority.
 
     Args:
         level: ``debug``, ``info``, ``warning`` or ``error``.
@@ -29,10 +34,29 @@ def configure_logging(level: str = "info") -> None:
     if interactive:
         processors.append(structlog.dev.ConsoleRenderer())
     else:
-        processors += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        render = structlog.processors.JSONRenderer()
+        stream = os.environ.get("JOURNAL_STREAM", "")
+        to_journal = stream == stream_id(sys.stderr.fileno())
+        processors += [structlog.processors.dict_tracebacks, _with_priority(render) if to_journal else render]
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def stream_id(file: int) -> str:
+    """How systemd names an open file in ``JOURNAL_STREAM``: by device and inode (systemd.exec(5))."""
+    status = os.fstat(file)
+    return f"{status.st_dev}:{status.st_ino}"
+
+
+def _with_priority(render: Callable[..., str | bytes]) -> Callable[..., str]:
+    """Puts a line's priority before it, as sd-daemon(3) has it: then ``journalctl --priority=err`` finds it."""
+
+    def rendered(logger: Any, name: str, event: Any) -> str:
+        priority = _PRIORITIES.get(event.get("level", ""), 6)
+        return f"<{priority}>{render(logger, name, event)!s}"
+
+    return rendered

@@ -115,6 +115,10 @@ class HealthMessage(DeviceMessage):
     vitals: Vitals = Vitals()
     bundle_errors: dict[StreamName, Text] = Field(default_factory=dict, max_length=64)
     """By stream: why it does not run the bundle that was wanted, or has gone back to the one before."""
+    store_volatile: bool = False
+    """Whether the disk takes no writes, so that the outbox is in memory alone."""
+    store_mended_total: Count = 0
+    """How often the store was damaged and has been made anew of what could be read, since the instance was made."""
 
 
 class Wanted(BaseModel):

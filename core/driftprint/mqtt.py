@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
+from random import Random
 from typing import Annotated, Any, Literal
 
 import paho.mqtt.client as paho
@@ -51,7 +52,9 @@ class MqttSettings(BaseModel):
         return self
 
 
-def make_client(settings: MqttSettings, client_id: str, *, clean_session: bool) -> paho.Client:
+def make_client(
+    settings: MqttSettings, client_id: str, *, clean_session: bool, random: Random | None = None
+) -> paho.Client:
     """A client, not yet connected. Call `start` on it once its callbacks are set.
 
     Args:
@@ -59,6 +62,7 @@ def make_client(settings: MqttSettings, client_id: str, *, clean_session: bool) 
         client_id: must be stable where the broker keeps a session.
         clean_session: False asks the broker to keep subscriptions and queued messages while away. With MQTT 5 that is
             asked when connecting (3.1.2.11.2 of its specification); so say it to `start` as well.
+        random: scatters the attempts at a broker that is away, lest a whole fleet comes back in one moment.
 
     Raises:
         ConfigError: where a certificate file cannot be read.
@@ -72,7 +76,8 @@ def make_client(settings: MqttSettings, client_id: str, *, clean_session: bool) 
     )
     if settings.transport == "websockets":
         client.ws_set_options(path=settings.websocket_path)
-    client.reconnect_delay_set(min_delay=1, max_delay=30)
+    random = random or Random()
+    client.reconnect_delay_set(min_delay=random.randint(1, 3), max_delay=random.randint(20, 40))
     if settings.username is not None:
         password = settings.password.get_secret_value() if settings.password else None
         client.username_pw_set(settings.username, password)

@@ -36,6 +36,8 @@ class StreamTopic(str, Enum):
     """What is said on the topics of one stream of a device."""
 
     WINDOW = "window"
+    WINDOW_CURRENT = "window/current"
+    """Retained: the stream's latest window, where Home Assistant is told of it."""
     ALERT = "alert"
     ALERT_CURRENT = "alert/current"
     """Retained: the stream's latest alert, for whoever subscribes later."""
@@ -87,6 +89,19 @@ def stream_topic(site: str, device: str, stream: str, kind: StreamTopic) -> str:
     'driftprint/v1/north/pi-7/belt/alert'
     """
     return f"{PREFIX}/{site}/{device}/{stream}/{kind.value}"
+
+
+def object_id(site: str, device: str) -> str:
+    """What a device is called in Home Assistant's topics, where an id has no dots.
+
+    Different devices stay different: an underscore is always followed by its hexadecimal code or the dot's, and so is
+    never a part of the two between a site and a device.
+
+    >>> object_id("north", "pi.7_a")
+    'driftprint_north__pi_2E7_5Fa'
+    """
+    site, device = (name.replace("_", "_5F").replace(".", "_2E") for name in (site, device))
+    return f"driftprint_{site}__{device}"
 
 
 def parse(topic: str) -> Address:

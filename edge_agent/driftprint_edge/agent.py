@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 
 import structlog
 
-from driftprint.bundle import read_bundle
 from driftprint.clock import Clock
-from driftprint.errors import BundleError, ConfigError, DriftprintError, StoreError
-from driftprint.installed import find_bundle
-from driftprint.keys import TrustedKeys
+from driftprint.errors import BundleError, DriftprintError, StoreError
 from driftprint.logs import is_news
-from driftprint.messages import StreamMessage
-from driftprint.mqtt import make_client
-from driftprint.stats.site import SiteBaseline
+from driftprint.messages import StreamMessage, WindowMessage
 from driftprint.version import VERSION
 from driftprint_edge.choice import bundle_at_start, go_back
 from driftprint_edge.config import AgentSettings, StreamSettings
 from driftprint_edge.fetch import over_http
 from driftprint_edge.home_assistant import birth_topic, discovery
 from driftprint_edge.link import AgentHealth, Discovery, Link
-from driftprint_edge.metrics import Metrics
+from driftprint_edge.opening import named, open_metrics, open_store, open_watch, trusted_keys
 from driftprint_edge.progress import Progress
 from driftprint_edge.reports import StreamId
 from driftprint_edge.sources import Source
@@ -45,120 +38,6 @@ STOP_SECONDS = 1.5
 """When it is asked to stop, it waits this long for the frames that are being worked on."""
 
 _TICK_SECONDS = 0.2
-
-Baselines = Callable[[str, str], "SiteBaseline | None"]
-"""What was learnt at a site, by the stream's name and the bundle's id."""
-
-
-def open_watch(
-    stream: StreamSettings, settings: AgentSettings, clock: Clock, *, baseline: Baselines, trusted: TrustedKeys | None
-) -> Watch:
-    """Load a stream's bundle, which replays its golden frames.
-
-    Raises:
-        DriftprintError: where it cannot be used.
-    """
-    scorer = load_scorer(read_bundle(find_bundle(stream.bundle), trusted=trusted), stream)
-    site = baseline(stream.name, scorer.manifest.id)
-    return make_watch(scorer, stream, settings, site=site, start=clock.now())
-
-
-def open_stream(
-    stream: StreamSettings,
-    settings: AgentSettings,
-    clock: Clock,
-    *,
-    baseline: Baselines = lambda _stream, _bundle: None,
-) -> tuple[Source, Watch]:
-    """A stream's source and what watches it.
-
-    Args:
-        stream: which.
-        settings: agent.toml.
-        clock: dates everything.
-        baseline: what was learnt at its site.
-
-    Raises:
-        DriftprintError: where one of them cannot be used; naming the stream.
-    """
-    with _named(stream):
-        watch = open_watch(stream, settings, clock, baseline=baseline, trusted=trusted_keys(settings))
-        return stream.source.open(clock), watch
-
-
-def open_store(settings: AgentSettings, clock: Clock) -> Store:
-    """The agent's store.
-
-    Raises:
-        StoreError: where it cannot be used, as while another agent runs.
-    """
-    return Store(
-        settings.store.path, clock=clock, new_id=lambda: secrets.token_hex(8), max_messages=settings.store.max_messages
-    )
-
-
-def open_metrics(settings: AgentSettings, clock: Clock) -> Metrics:
-    """The device's own /metrics, not listening yet.
-
-    Raises:
-        MissingExtraError: where it is wanted, without the extra "metrics".
-    """
-    return Metrics(
-        settings.metrics,
-        site=settings.site,
-        device=settings.device,
-        # A replay slower than its reports sends one with each frame.
-        report_seconds={
-            stream.name: max(stream.report_seconds, 1 / stream.source.frames_per_second) for stream in settings.stream
-        },
-        health_seconds=settings.health_seconds,
-        clock=clock,
-    )
-
-
-def trusted_keys(settings: AgentSettings) -> TrustedKeys | None:
-    """Whose signatures are taken; None where none is asked for.
-
-    Raises:
-        ConfigError: where the folder cannot be read, or holds what is no key.
-    """
-    folder = settings.bundles.trusted_keys
-    return None if folder is None else TrustedKeys(folder)
-
-
-def check_parts(settings: AgentSettings, clock: Clock) -> None:
-    """Load all that the agent would: certificates, bundles and sources.
-
-    Not the store: the agent that runs holds it, and a check by root must not make its files.
-
-    Raises:
-        DriftprintError: where one of them cannot be used.
-    """
-    make_client(settings.mqtt, "check", clean_session=True)
-    open_metrics(settings, clock)
-    for stream in settings.stream:
-        open_stream(stream, settings, clock)
-
-
-def roll_back(settings: AgentSettings, stream: str, clock: Clock) -> str:
-    """Have a stream go one step back from the bundle that it was sent; says what was done.
-
-    Raises:
-        ConfigError: where there is no such stream.
-        StoreError: where the store cannot be used, as while the agent runs.
-    """
-    names = [known.name for known in settings.stream]
-    if stream not in names:
-        raise ConfigError(f"there is no stream {stream!r}", where="--rollback", fix=f"there are {', '.join(names)}")
-    store = open_store(settings, clock)
-    try:
-        choice = store.choice(stream)
-        if choice is None or not choice.bundle_id:
-            return f"{stream}: it runs what agent.toml names, or has gone back already"
-        store.choose(stream, choice.back(refuse=True))
-        return f"{stream}: back from {choice.bundle_id} to {choice.previous}"
-    finally:
-        store.close()
 
 
 class Agent:
@@ -266,7 +145,7 @@ class Agent:
         self._store.close()
 
     def _open(self, stream: StreamSettings) -> _Opened:
-        with _named(stream):
+        with named(stream):
             start = bundle_at_start(stream.name, stream.bundle, self._store)
             try:
                 watch = self._open_watch(stream, start.bundle)
@@ -335,6 +214,8 @@ class Agent:
 
     def _committed(self, message: StreamMessage) -> None:
         self._metrics.take(message)
+        if isinstance(message, WindowMessage):
+            self._link.show(message)
         self._link.wake()
 
     def _health(self) -> AgentHealth:
@@ -377,16 +258,6 @@ class _NotifyingOutbox:
         numbered = self._store.commit(state, message)
         self._committed(numbered)
         return numbered
-
-
-@contextmanager
-def _named(stream: StreamSettings) -> Iterator[None]:
-    """Has errors within it name the stream."""
-    try:
-        yield
-    except DriftprintError as error:
-        error.where = f"stream {stream.name!r}: {error.where}" if error.where else f"stream {stream.name!r}"
-        raise
 
 
 def _discovery(settings: AgentSettings) -> Discovery | None:

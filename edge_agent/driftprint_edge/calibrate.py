@@ -15,8 +15,8 @@ from driftprint.clock import Clock
 from driftprint.errors import ConfigError, DataError, FrameError
 from driftprint.stats.class_mix import ClassMix
 from driftprint.stats.site import SiteBaseline, learn_baseline
-from driftprint_edge.agent import open_store, open_stream
 from driftprint_edge.config import AgentSettings
+from driftprint_edge.opening import open_store, open_stream
 from driftprint_edge.sources import Source
 from driftprint_edge.watch import Watch
 

@@ -54,9 +54,10 @@ def agent(
     from driftprint.clock import SystemClock
     from driftprint.logs import configure_logging
     from driftprint.settings import load_settings
-    from driftprint_edge.agent import Agent, check_parts, roll_back
+    from driftprint_edge.agent import Agent
     from driftprint_edge.calibrate import run_calibration, undo
     from driftprint_edge.config import AgentSettings
+    from driftprint_edge.opening import check_parts, roll_back
 
     configure_logging(log_level)
     settings = load_settings(config, AgentSettings)

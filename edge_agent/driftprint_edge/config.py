@@ -39,6 +39,8 @@ class StoreSettings(_Table):
     it is missing."""
     max_messages: Annotated[int, Field(ge=100)] = 100_000
     """The outbox holds this many unacknowledged messages; beyond it the oldest windows go first, counted."""
+    max_megabytes: Annotated[float, Field(ge=1)] = 200.0
+    """And this many million bytes of them; beyond it likewise."""
 
 
 class BundleSettings(_Table):

@@ -7,6 +7,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from driftprint.clock import Instant
 from driftprint.scorer import Scored
 
 MOST_CLASSES = 3
@@ -23,16 +24,15 @@ class Explanation:
     Attributes:
         layers: by the fingerprinted tensor, the share of them that are outliers in this layer by itself.
         classes: by predicted class, the share of them that the model takes for it; the most frequent ones.
-        suspected_at: since when there has been evidence; Unix time in seconds.
+        suspected_at: since when there has been evidence.
     """
 
     layers: dict[str, float]
     classes: dict[str, float]
-    suspected_at: float | None
+    suspected_at: Instant | None
 
-    @property
-    def sentence(self) -> str:
-        """For the alert's summary; empty where there is nothing to say."""
+    def sentence(self, now: Instant) -> str:
+        """For the alert's summary at this moment; empty where there is nothing to say."""
         parts = []
         if self.layers and max(self.layers.values()) > 0:
             layer = max(self.layers, key=lambda name: self.layers[name])
@@ -41,7 +41,9 @@ class Explanation:
             name, share = next(iter(self.classes.items()))
             parts.append(f"{share:.0%} are taken for {name}")
         text = ", ".join(parts)
-        return f" {text[0].upper()}{text[1:]}." if text else ""
+        said = f" {text[0].upper()}{text[1:]}." if text else ""
+        seconds = 0.0 if self.suspected_at is None else now.monotonic - self.suspected_at.monotonic
+        return f"{said} First signs {_duration(seconds)} ago." if seconds >= 1 else said
 
 
 class Explainer:
@@ -60,16 +62,16 @@ class Explainer:
         self._suspicion = suspicion
         self._frames: deque[tuple[tuple[bool, ...], str | None] | None] = deque(maxlen=frames)
         """Of each frame which layers stood out, and its predicted class; None for one that is no outlier."""
-        self._suspected_at: float | None = None
+        self._suspected_at: Instant | None = None
 
-    def add(self, scored: Scored, *, outlier: bool, evidence: float, wall: float) -> None:
+    def add(self, scored: Scored, *, outlier: bool, evidence: float, now: Instant) -> None:
         """Take in a frame.
 
         Args:
             scored: what the bundle says of it.
             outlier: whether it is one.
             evidence: of the detector, after this frame; an alert is raised at 1.
-            wall: Unix time in seconds.
+            now: when it was scored.
         """
         if outlier:
             standing_out = tuple(bool(score >= self._standing_out) for score in scored.layers)
@@ -79,7 +81,7 @@ class Explainer:
         if evidence < self._suspicion:
             self._suspected_at = None
         elif self._suspected_at is None:
-            self._suspected_at = wall
+            self._suspected_at = now
 
     def explain(self) -> Explanation:
         """The outliers of the window, as they are now."""
@@ -94,3 +96,11 @@ class Explainer:
             classes={name: frames / count for name, frames in classes.most_common(MOST_CLASSES)},
             suspected_at=self._suspected_at,
         )
+
+
+def _duration(seconds: float) -> str:
+    """As people say it."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -9,14 +9,14 @@ and what is used of each:
   with a `platform` and a `unique_id`; the birth message; removal by an empty payload.
 - `MQTT sensor <https://www.home-assistant.io/integrations/sensor.mqtt/>`_: `name`, `state_topic`, `value_template`,
   `unit_of_measurement`, `device_class`, `state_class`, `suggested_display_precision`, `entity_category`,
-  `expire_after`. A template that gives ``None`` makes the state unknown; one that gives nothing leaves a number as it
-  is, and makes a text empty.
+  `expire_after`. A template that gives ``None`` makes the state unknown.
 - `MQTT binary sensor <https://www.home-assistant.io/integrations/binary_sensor.mqtt/>`_: the same, where a template
-  gives ``ON``, ``OFF`` or nothing, and `json_attributes_topic` with `json_attributes_template`.
+  gives ``ON`` or ``OFF``, and `json_attributes_topic` with `json_attributes_template`.
 - `Templates <https://www.home-assistant.io/docs/configuration/templating/#using-value-templates-with-mqtt>`_:
-  `value_json`, the message, and `this`, the entity as it is.
+  `value_json`, the message.
 
-No new topic is needed: templates take the values out of the messages that the agent sends anyway.
+Templates take the values out of the messages that the agent sends anyway; of windows the latest is also sent by itself,
+retained, since the outbox sends what is past as well.
 """
 
 from __future__ import annotations
@@ -30,19 +30,12 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from driftprint.messages import WindowKind
-from driftprint.topics import DeviceTopic, StreamTopic, device_topic, stream_topic
+from driftprint.topics import DeviceTopic, StreamTopic, device_topic, object_id, stream_topic
 
 BIRTH = b"online"
 """What Home Assistant says on `birth_topic` when it has started: it wants to hear of devices again."""
 
 LEAST_EXPIRY_SECONDS = 30
-
-RECENT_SECONDS = 10
-"""Older windows leave all as it is: after an outage they come late, and those that nobody has acknowledged are sent
-again. The courier waits at least as long before it does so.
-"""
-
-_RECENT = f"value_json.age_seconds < {RECENT_SECONDS}"
 
 _RATIO = (
     f"{{% set window = value_json.windows | selectattr('kind', 'eq', '{WindowKind.COUNT.value}')"
@@ -50,11 +43,8 @@ _RATIO = (
     "{{ (window.outlier_ratio * 100) | round(2) if window is defined else None }}"
 )
 
-# Unlike numbers, a text and attributes are not left as they are by saying nothing.
-_BUNDLE = f"{{{{ value_json.bundle.name ~ '-' ~ value_json.bundle.version if {_RECENT} else this.state }}}}"
-_FAULTS = (
-    f"{{{{ {{'faults': value_json.camera_faults if {_RECENT} else this.attributes.faults | default([])}} | tojson }}}}"
-)
+_BUNDLE = "{{ value_json.bundle.name ~ '-' ~ value_json.bundle.version }}"
+_FAULTS = "{{ {'faults': value_json.camera_faults} | tojson }}"
 
 _SENSOR = {"platform": "sensor"}
 _MEASUREMENT = {**_SENSOR, "state_class": "measurement"}
@@ -117,7 +107,7 @@ def discovery(
         for kind, options in _of_device(health_seconds).items()
     }
     for stream, report_seconds in streams.items():
-        window = stream_topic(site, device, stream, StreamTopic.WINDOW)
+        window = stream_topic(site, device, stream, StreamTopic.WINDOW_CURRENT)
         components |= {
             f"{stream}/{kind}": {
                 "name": f"{stream} {_words(kind).lower()}",
@@ -182,7 +172,7 @@ def _of_stream(window_topic: str, report_seconds: float) -> dict[str, dict[str, 
             **fresh,
             "unit_of_measurement": "%",
             "suggested_display_precision": 1,
-            "value_template": _recent(_RATIO),
+            "value_template": _RATIO,
         },
         "drift": {**_PROBLEM, **fresh, "value_template": _on_where("value_json.alarm")},
         "camera_fault": {
@@ -201,18 +191,13 @@ def _of_stream(window_topic: str, report_seconds: float) -> dict[str, dict[str, 
             **fresh,
             "unit_of_measurement": "fps",
             "suggested_display_precision": 1,
-            "value_template": _recent("{{ value_json.frames_per_second | round(2) }}"),
+            "value_template": "{{ value_json.frames_per_second | round(2) }}",
         },
     }
 
 
-def _recent(template: str) -> str:
-    """The template, for recent messages; others give nothing."""
-    return f"{{% if {_RECENT} %}}{template}{{% endif %}}"
-
-
 def _on_where(condition: str) -> str:
-    return _recent(f"{{{{ 'ON' if {condition} else 'OFF' }}}}")
+    return f"{{{{ 'ON' if {condition} else 'OFF' }}}}"
 
 
 def _expiry(seconds: float) -> int:
@@ -225,12 +210,4 @@ def _words(kind: str) -> str:
 
 
 def _config_topic(prefix: str, site: str, device: str) -> str:
-    return f"{prefix}/device/driftprint_{_plain(site)}__{_plain(device)}/config"
-
-
-def _plain(name: str) -> str:
-    """An id without dots, which Home Assistant allows in no topic of its own. Different ids stay different: an
-    underscore is always followed by its hexadecimal code or the dot's, and so is never a part of the two between a
-    site and a device.
-    """
-    return name.replace("_", "_5F").replace(".", "_2E")
+    return f"{prefix}/device/{object_id(site, device)}/config"

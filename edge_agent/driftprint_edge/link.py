@@ -15,6 +15,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from driftprint.clock import Clock
 from driftprint.errors import MessageError, StoreError
+from driftprint.logs import is_news
 from driftprint.messages import (
     AckMessage,
     CommandMessage,
@@ -22,6 +23,7 @@ from driftprint.messages import (
     HealthMessage,
     StateMessage,
     Vitals,
+    WindowMessage,
     decode,
     encode,
     with_age,
@@ -35,6 +37,8 @@ from driftprint_edge.store import Store
 
 _TICK_SECONDS = 0.5
 _CLOSE_SECONDS = 1.5
+_SETTLE_SECONDS = 60.0
+"""A store that is in memory alone tries so often whether the disk takes writes again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,9 @@ class Link:
         self._discovery = discovery
         self._on_turn = on_turn
         self._courier = Courier(store)
+        self._flush_errors = 0
         self._started = clock.now()
+        self._next_settle = self._started.monotonic + _SETTLE_SECONDS
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._log = structlog.get_logger().bind(broker=f"{settings.host}:{settings.port}")
@@ -139,6 +145,13 @@ class Link:
     def wake(self) -> None:
         """There is something new in the outbox."""
         self._events.put(lambda: None)
+
+    def show(self, window: WindowMessage) -> None:
+        """Let Home Assistant see a stream's latest window, if it is told of the device."""
+        if self._discovery is not None:
+            topic = stream_topic(self._site, self._device, window.stream, StreamTopic.WINDOW_CURRENT)
+            payload = encode(window)
+            self._events.put(lambda: self._publish(topic, payload, qos=0, retain=True))
 
     def stop(self) -> None:
         """Send what can still be sent, say goodbye and disconnect, within a few seconds."""
@@ -165,6 +178,7 @@ class Link:
                 pass
             except StoreError as error:
                 self._log.warning("store error", what=str(error))
+            self._tend_store()
             if self._client.is_connected():
                 self._send_due()
             now = self._clock.now().monotonic
@@ -174,6 +188,19 @@ class Link:
             self._on_turn()
             if self._stopping.is_set():
                 return
+
+    def _tend_store(self) -> None:
+        """Have it write what has waited long enough, or all at the end."""
+        try:
+            self._store.flush(at_once=self._stopping.is_set())
+        except StoreError as error:
+            self._flush_errors += 1
+            if is_news(self._flush_errors):
+                self._log.error("store error", what=str(error), total=self._flush_errors)
+        now = self._clock.now().monotonic
+        if now >= self._next_settle:
+            self._store.settle()
+            self._next_settle = now + _SETTLE_SECONDS
 
     def _send_due(self) -> None:
         try:
@@ -281,10 +308,12 @@ class Link:
             uptime_seconds=self._clock.now().monotonic - self._started.monotonic,
             outbox_messages=self._store.outbox_messages,
             outbox_dropped_total=self._store.dropped_total,
-            store_errors_total=health.store_errors_total,
+            store_errors_total=health.store_errors_total + self._flush_errors,
             providers=dict(health.providers),
             vitals=health.vitals,
             bundle_errors=dict(health.bundle_errors),
+            store_volatile=self._store.volatile,
+            store_mended_total=self._store.mended_total,
         )
 
     def _topic(self, kind: DeviceTopic) -> str:

@@ -1,15 +1,13 @@
 """What outlasts a restart: the outbox, and each stream's totals and detector.
 
-One SQLite file. A message and the state it was made from are committed together, so that a kill at any
-moment leaves both or neither.
+A message and the state it was made from are committed together, so that a kill at any moment leaves both or neither.
+Alerts are committed at once, windows in groups.
 """
 
 from __future__ import annotations
 
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,19 +22,20 @@ from driftprint.stats.site import SiteBaseline
 from driftprint.topics import StreamTopic, stream_topic
 from driftprint_edge.camera import CameraAlert
 from driftprint_edge.choice import BundleChoice
+from driftprint_edge.ledger import Ledger
+from driftprint_edge.salvage import DamagedError, Row, is_sound, seal
+from driftprint_edge.tables import BASELINE, CHOICE, OUTBOX, STREAM, Head, delete, put_head
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS outbox (
-    seq INTEGER PRIMARY KEY, urgent INTEGER NOT NULL, topic TEXT NOT NULL, payload BLOB NOT NULL,
-    boot TEXT NOT NULL, monotonic REAL NOT NULL, wall REAL NOT NULL);
-CREATE INDEX IF NOT EXISTS outbox_order ON outbox (urgent DESC, seq);
-CREATE TABLE IF NOT EXISTS baseline (
-    stream TEXT NOT NULL, bundle TEXT NOT NULL, recorded_at REAL NOT NULL, baseline TEXT NOT NULL,
-    forgotten_at REAL);
-CREATE TABLE IF NOT EXISTS choice (stream TEXT PRIMARY KEY, choice TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS stream (name TEXT PRIMARY KEY, state TEXT NOT NULL, alert BLOB) WITHOUT ROWID;
-"""
+_MOST_WAITING = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Latest:
+    """The latest of a stream; None: as it is on disk."""
+
+    state: StreamState
+    window: int | None = None
+    alert: bytes | None = None
 
 
 class StreamState(BaseModel):
@@ -71,114 +70,123 @@ class Pending:
     age_seconds: float
 
 
-class Store:
+class Store(Ledger):
     """The agent's memory. Safe to use from several threads.
 
     Args:
         path: the SQLite file, made where it is missing, with its folder.
         clock: dates the messages.
         new_id: makes 16 hexadecimal digits: the instance's id, and this start's.
-        max_messages: the outbox's cap.
+        max_messages: the outbox's cap; beyond it the oldest windows go first, alerts last.
+        max_megabytes: its cap in a million bytes of messages, likewise.
+        group_seconds: windows are written together, so long after the first of them at the latest; 0: each at once.
 
     Raises:
-        StoreError: where the file cannot be opened or is no database.
+        StoreError: where the file is in use, or something else is in its place.
     """
 
-    def __init__(self, path: Path, *, clock: Clock, new_id: Callable[[], str], max_messages: int) -> None:
-        self._path = path
-        self._clock = clock
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Clock,
+        new_id: Callable[[], str],
+        max_messages: int,
+        max_megabytes: float = 200.0,
+        group_seconds: float = 1.0,
+    ) -> None:
+        super().__init__(path, clock=clock, new_id=new_id)
         self._max_messages = max_messages
+        self._max_bytes = int(max_megabytes * 1e6)
+        self._group_seconds = group_seconds
         self._boot = new_id()
-        self._lock = threading.RLock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
-        except (OSError, sqlite3.Error) as error:
-            raise self._explain(error) from None
-        with self._guarded():
-            # A second agent on the same file is refused; the lock ends with the process, however it ends.
-            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._db.execute("PRAGMA journal_mode = WAL")
-            # An alert must survive a power cut the moment it is committed.
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.executescript(_SCHEMA)
-        with self._transaction():
-            self._set_default("instance", new_id())
-            self._set_default("seq", "0")
-            self._set_default("dropped", "0")
-        self.instance = self._meta("instance")
-        """Made once, with the file."""
-        self._seq = int(self._meta("seq"))
-        self._dropped = int(self._meta("dropped"))
-        self._count = self._scalar("SELECT count(*) FROM outbox")
+        self._waiting: list[Row] = []
+        """Windows that are not on disk yet, and what else is to be written with them."""
+        self._latest: dict[str, _Latest] = {}
+        self._flush_at = 0.0
+        with self._lock:
+            self._open()
 
     @property
     def outbox_messages(self) -> int:
         """Messages that the server has not acknowledged."""
-        return self._count
-
-    @property
-    def dropped_total(self) -> int:
-        """Messages dropped because the outbox was full, since the instance was made."""
-        return self._dropped
+        with self._lock:
+            return self._head.messages + len(self._waiting)
 
     def load(self, stream: str) -> StreamState | None:
-        """A stream's saved state; None for a new stream, or one whose state this version cannot read."""
-        with self._guarded():
-            row = self._db.execute("SELECT state FROM stream WHERE name = ?", (stream,)).fetchone()
+        """A stream's saved state; None for a new stream, or one whose state this version cannot read.
+
+        Raises:
+            StoreError: where the disk refuses.
+        """
+        with self._guarded() as db:
+            if stream in self._latest:
+                return self._latest[stream].state
+            row = db.execute("SELECT state FROM stream WHERE name = ?", (stream,)).fetchone()
         try:
             return StreamState.model_validate_json(row[0]) if row else None
         except ValidationError:
             return None
 
     def commit(self, state: StreamState, message: StreamMessage) -> StreamMessage:
-        """Save a stream's state and put a message into the outbox, at once and together.
+        """Save a stream's state and put a message into the outbox, together: an alert at once, a window with its group.
 
         Returns:
             The message with its ``seq``.
 
         Raises:
-            StoreError: where the disk refuses; nothing has then been changed.
+            StoreError: where the disk refuses. An alert has then changed nothing; a window waits in memory.
         """
-        urgent = isinstance(message, AlertMessage)
-        kind = StreamTopic.ALERT if urgent else StreamTopic.WINDOW
-        now = self._clock.now()
         with self._lock:
-            with self._transaction():
-                numbered = message.model_copy(update={"seq": self._seq + 1})
-                payload = encode(numbered)
-                dropped = self._make_room()
-                self._db.execute(
-                    "INSERT INTO outbox VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        numbered.seq,
-                        urgent,
-                        stream_topic(message.site, message.device, message.stream, kind),
-                        payload,
-                        self._boot,
-                        now.monotonic,
-                        now.wall,
-                    ),
-                )
-                self._db.execute(
-                    "INSERT INTO stream VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE"
-                    " SET state = excluded.state, alert = coalesce(excluded.alert, alert)",
-                    (message.stream, state.model_dump_json(), payload if urgent else None),
-                )
-                self._set("seq", str(numbered.seq))
-                self._set("dropped", str(self._dropped + dropped))
-            self._seq = numbered.seq
-            self._dropped += dropped
-            self._count += 1 - dropped
+            if self._closed:
+                raise self._explain(sqlite3.ProgrammingError("it is closed"))
+            now = self._clock.now()
+            numbered = message.model_copy(update={"seq": self._head.seq + 1})
+            payload = encode(numbered)
+            urgent = isinstance(message, AlertMessage)
+            kind = StreamTopic.ALERT if urgent else StreamTopic.WINDOW
+            topic = stream_topic(message.site, message.device, message.stream, kind)
+            row = seal((numbered.seq, int(urgent), topic, payload, self._boot, float(now.monotonic), float(now.wall)))
+            before = self._latest.get(message.stream)
+            if urgent:
+                latest = _Latest(state, window=before.window if before else None, alert=payload)
+                self._write([*self._waiting, row], {**self._latest, message.stream: latest})
+            else:
+                self._wait(row, now.monotonic)
+                self._latest[message.stream] = _Latest(state, window=numbered.seq)
+                self.flush()
         return numbered
 
-    def pending(self, *, urgent: bool, after: int, limit: int) -> list[Pending]:
-        """The first `limit` alerts (`urgent`), or windows, numbered beyond `after`.
+    def flush(self, *, at_once: bool = False) -> None:
+        """Write the windows that wait, if the first of them has waited long enough.
+
+        Args:
+            at_once: write them in any case.
+
+        Raises:
+            StoreError: where the disk refuses; they go on waiting.
+        """
+        with self._lock:
+            now = self._clock.now().monotonic
+            if self._waiting and (at_once or now >= self._flush_at):
+                self._flush_at = now + self._group_seconds
+                self._write(self._waiting, self._latest)
+
+    def pending(self, *, urgent: bool, after: int, limit: int, up_to: int | None = None) -> list[Pending]:
+        """The first `limit` alerts (`urgent`), or windows, numbered beyond `after`. Of those on disk, as all that is
+        given out: what a server knows must not be lost by a kill.
+
+        Args:
+            urgent: which.
+            after: the number before.
+            limit: how many at most.
+            up_to: the largest number; None: any.
 
         Raises:
             StoreError: where the disk refuses.
         """
-        return self._select("urgent = ? AND seq > ? ORDER BY seq LIMIT ?", (urgent, after, limit))
+        last = 2**63 - 1 if up_to is None else up_to
+        return self._select("urgent = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?", (urgent, after, last, limit))
 
     def find(self, seqs: Sequence[int]) -> list[Pending]:
         """Those of the messages that are still in the outbox, by number.
@@ -188,6 +196,15 @@ class Store:
         """
         return self._select(f"seq IN ({', '.join('?' * len(seqs))}) ORDER BY seq", seqs)
 
+    def latest_windows(self) -> list[int]:
+        """The number of each stream's latest window, which may have left the outbox.
+
+        Raises:
+            StoreError: where the disk refuses.
+        """
+        with self._guarded() as db:
+            return [seq for (seq,) in db.execute("SELECT window FROM stream WHERE window IS NOT NULL ORDER BY window")]
+
     def acknowledge(self, seqs: Sequence[int]) -> None:
         """Forget messages that the server has stored; unknown numbers are ignored.
 
@@ -195,9 +212,12 @@ class Store:
             StoreError: where the disk refuses; they are then sent again, which does no harm.
         """
         with self._lock:
-            with self._transaction():
-                gone = sum(self._db.execute("DELETE FROM outbox WHERE seq = ?", (seq,)).rowcount for seq in seqs)
-            self._count -= gone
+            with self._transaction() as db:
+                gone = delete(db, seqs)
+                head = self._shrunk(gone)
+                if gone:
+                    put_head(db, head)
+            self._known = head
 
     def current_alerts(self) -> list[tuple[str, bytes]]:
         """Each stream's latest alert as it was recorded, with the stream's name.
@@ -205,8 +225,8 @@ class Store:
         Raises:
             StoreError: where the disk refuses.
         """
-        with self._guarded():
-            return self._db.execute("SELECT name, alert FROM stream WHERE alert IS NOT NULL").fetchall()
+        with self._guarded() as db:
+            return db.execute("SELECT name, alert FROM stream WHERE alert IS NOT NULL").fetchall()
 
     def keep_baseline(self, stream: str, baseline: SiteBaseline) -> None:
         """Use what was learnt at the site from the next start on. What was learnt before stays on record.
@@ -214,11 +234,11 @@ class Store:
         Raises:
             StoreError: where the disk refuses.
         """
-        with self._transaction():
-            self._db.execute(
-                "INSERT INTO baseline VALUES (?, ?, ?, ?, NULL)",
-                (stream, baseline.bundle, baseline.recorded_at, baseline.model_dump_json()),
-            )
+        self._require_disk()
+        values = (stream, baseline.bundle, float(baseline.recorded_at), baseline.model_dump_json(), None)
+        with self._transaction() as db:
+            (number,) = db.execute("SELECT coalesce(max(id), 0) + 1 FROM baseline").fetchone()
+            db.execute(BASELINE.put, seal((number, *values)))
 
     def baseline(self, stream: str, bundle: str) -> SiteBaseline | None:
         """The latest of a stream for one bundle that has not been forgotten.
@@ -226,10 +246,10 @@ class Store:
         Raises:
             StoreError: where the disk refuses.
         """
-        with self._guarded():
-            row = self._db.execute(
+        with self._guarded() as db:
+            row = db.execute(
                 "SELECT baseline FROM baseline WHERE stream = ? AND bundle = ? AND forgotten_at IS NULL"
-                " ORDER BY rowid DESC LIMIT 1",
+                " ORDER BY id DESC LIMIT 1",
                 (stream, bundle),
             ).fetchone()
         return SiteBaseline.model_validate_json(row[0]) if row else None
@@ -243,12 +263,16 @@ class Store:
         Raises:
             StoreError: where the disk refuses.
         """
-        with self._transaction():
-            return self._db.execute(
-                "UPDATE baseline SET forgotten_at = ? WHERE rowid ="
-                " (SELECT max(rowid) FROM baseline WHERE stream = ? AND forgotten_at IS NULL)",
-                (self._clock.now().wall, stream),
-            ).rowcount
+        self._require_disk()
+        with self._transaction() as db:
+            row = db.execute(
+                "SELECT id, stream, bundle, recorded_at, baseline FROM baseline"
+                " WHERE stream = ? AND forgotten_at IS NULL ORDER BY id DESC LIMIT 1",
+                (stream,),
+            ).fetchone()
+            if row is not None:
+                db.execute(BASELINE.put, seal((*row, float(self._clock.now().wall))))
+        return int(row is not None)
 
     def choice(self, stream: str) -> BundleChoice | None:
         """The bundle that a stream runs in place of the one that agent.toml names.
@@ -256,8 +280,8 @@ class Store:
         Raises:
             StoreError: where the disk refuses.
         """
-        with self._guarded():
-            row = self._db.execute("SELECT choice FROM choice WHERE stream = ?", (stream,)).fetchone()
+        with self._guarded() as db:
+            row = db.execute("SELECT choice FROM choice WHERE stream = ?", (stream,)).fetchone()
         try:
             return BundleChoice.model_validate_json(row[0]) if row else None
         except ValidationError:
@@ -269,71 +293,105 @@ class Store:
         Raises:
             StoreError: where the disk refuses.
         """
-        with self._transaction():
+        with self._transaction() as db:
             if choice is None:
-                self._db.execute("DELETE FROM choice WHERE stream = ?", (stream,))
+                db.execute("DELETE FROM choice WHERE stream = ?", (stream,))
             else:
-                self._db.execute("INSERT OR REPLACE INTO choice VALUES (?, ?)", (stream, choice.model_dump_json()))
+                db.execute(CHOICE.put, seal((stream, choice.model_dump_json())))
 
     def close(self) -> None:
-        """Close the file."""
+        """Write what waits, if the disk lets it, and close the file."""
         with self._lock:
-            self._db.close()
+            if self._closed:
+                return
+            self.settle()
+            if self.volatile:
+                self._log.error("the disk has taken no writes; what came is lost", messages=self.outbox_messages)
+            try:
+                self.flush(at_once=True)
+                with self._transaction() as db:
+                    put_head(db, self._head.model_copy(update={"in_use": False}))
+            except StoreError as error:
+                self._log.error("the store could not be closed as it should", what=str(error))
+            super().close()
+
+    def _wait(self, row: Row, now: float) -> None:
+        """Have a window wait for its group."""
+        if not self._waiting:
+            self._flush_at = now + self._group_seconds
+        self._waiting.append(row)
+        dropped = len(self._waiting) - _MOST_WAITING
+        if dropped > 0:
+            del self._waiting[:dropped]
+        self._known = self._head.model_copy(update={"seq": row[0], "dropped": self._head.dropped + max(0, dropped)})
+
+    def _write(self, rows: Sequence[Row], latest: Mapping[str, _Latest]) -> None:
+        """Write messages, and what is the latest of their streams, in one transaction. Nothing waits any longer."""
+        with self._transaction() as db:
+            db.executemany(OUTBOX.put, rows)
+            for name, one in latest.items():
+                known = db.execute("SELECT window, alert FROM stream WHERE name = ?", (name,)).fetchone()
+                window, alert = known or (None, None)
+                window = window if one.window is None else one.window
+                alert = alert if one.alert is None else one.alert
+                db.execute(STREAM.put, seal((name, one.state.model_dump_json(), window, alert)))
+            before = self._head
+            grown = before.model_copy(
+                update={
+                    "seq": max(before.seq, rows[-1][0]),
+                    "messages": before.messages + len(rows),
+                    "size": before.size + sum(len(row[3]) for row in rows),
+                }
+            )
+            head = self._drop_excess(db, grown)
+            put_head(db, head)
+        self._known = head
+        self._written = rows[-1][0]
+        self._waiting, self._latest = [], {}
+
+    def _drop_excess(self, db: sqlite3.Connection, head: Head) -> Head:
+        """Drop what exceeds the caps: the oldest windows, and alerts only when nothing else is left."""
+        excess, excess_bytes = head.messages - self._max_messages, head.size - self._max_bytes
+        victims: list[int] = []
+        for urgent in (0, 1):
+            if excess <= 0 and excess_bytes <= 0:
+                break
+            query = "SELECT seq, length(payload) FROM outbox WHERE urgent = ? ORDER BY seq"
+            for seq, size in db.execute(query, (urgent,)):
+                if excess <= 0 and excess_bytes <= 0:
+                    break
+                victims.append(seq)
+                excess, excess_bytes = excess - 1, excess_bytes - size
+        delete(db, victims)
+        return head.model_copy(
+            update={
+                "messages": excess + self._max_messages,
+                "size": excess_bytes + self._max_bytes,
+                "dropped": head.dropped + len(victims),
+            }
+        )
+
+    def _shrunk(self, gone: Sequence[int]) -> Head:
+        head = self._head
+        return head.model_copy(update={"messages": head.messages - len(gone), "size": head.size - sum(gone)})
 
     def _select(self, which: str, values: Sequence[int]) -> list[Pending]:
-        with self._guarded():
-            rows = self._db.execute(
-                f"SELECT seq, topic, payload, boot, monotonic, wall FROM outbox WHERE {which}", values
-            ).fetchall()
+        with self._guarded() as db:
+            rows = db.execute(f"SELECT {', '.join(OUTBOX.columns)} FROM outbox WHERE {which}", values).fetchall()
+            if not all(is_sound(row) for row in rows):
+                raise DamagedError("a message has been altered")
         now = self._clock.now()
         return [
             Pending(seq, topic, payload, max(0.0, now.monotonic - at if boot == self._boot else now.wall - wall))
-            for seq, topic, payload, boot, at, wall in rows
+            for seq, _, topic, payload, boot, at, wall, _ in rows
         ]
 
-    def _make_room(self) -> int:
-        """Drop what exceeds the cap: the oldest windows, and alerts only when nothing else is left."""
-        excess = self._count + 1 - self._max_messages
-        if excess <= 0:
-            return 0
-        return self._db.execute(
-            "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox ORDER BY urgent, seq LIMIT ?)", (excess,)
-        ).rowcount
+    def _require_disk(self) -> None:
+        """For what a person asks to be kept, memory is not enough.
 
-    def _meta(self, key: str) -> str:
-        with self._guarded():
-            return str(self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()[0])
-
-    def _set(self, key: str, value: str) -> None:
-        self._db.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))
-
-    def _set_default(self, key: str, value: str) -> None:
-        self._db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (key, value))
-
-    def _scalar(self, query: str) -> int:
-        with self._guarded():
-            return int(self._db.execute(query).fetchone()[0])
-
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        with self._lock:
-            try:
-                yield
-            except sqlite3.Error as error:
-                raise self._explain(error) from None
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """All or nothing, under the lock."""
-        with self._guarded():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-
-    def _explain(self, error: Exception) -> StoreError:
-        return StoreError(f"the store cannot be used ({error})", where=str(self._path))
+        Raises:
+            StoreError: where there is no disk.
+        """
+        self.settle()
+        if self.volatile:
+            raise self._explain(sqlite3.OperationalError("the disk takes no writes"))

@@ -184,7 +184,7 @@ class Stream:
     def _judge(self, ref: FrameRef, frame: Frame, scored: Scored, now: Instant) -> None:
         watch = self.watch
         decision = watch.decider.update(scored.score, scored.p_value, scored.predicted, now)
-        watch.explainer.add(scored, outlier=decision.outlier, evidence=watch.decider.evidence, wall=now.wall)
+        watch.explainer.add(scored, outlier=decision.outlier, evidence=watch.decider.evidence, now=now)
         self._set_aside(ref, frame, scored, decision, now)
         if decision.alert is not None:
             self._announce(self._reports.drift(decision.alert, watch, now), now)

@@ -54,6 +54,9 @@ class FleetSettings(_Table):
     """A device that says nothing for this long is forgotten, with its counters."""
     max_devices: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     """Messages of further devices are rejected and counted, so that a fault cannot fill the memory."""
+    enrolled: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.*-]+/[A-Za-z0-9_.*-]+$")], ...] = ("*/*",)
+    """Which devices are taken in: ``site/device``, where a star stands for anything; messages of others are rejected,
+    and counted."""
     max_classes: Annotated[int, Field(ge=0, le=1024)] = 20
     """Predicted classes per stream in the metrics: those with the most frames in the window."""
 

@@ -31,6 +31,8 @@ class Reason(str, Enum):
     """Its body names another site, device or stream than its topic."""
     SUPERSEDED_INSTANCE = "superseded_instance"
     """It comes from a store that its device has since replaced. The only rejection that is acknowledged."""
+    NOT_ENROLLED = "not_enrolled"
+    """Its device is none of those that are taken in."""
     TOO_MANY_DEVICES = "too_many_devices"
     TOO_MANY_STREAMS = "too_many_streams"
     QUEUE_FULL = "queue_full"

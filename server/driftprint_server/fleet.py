@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
 from driftprint.errors import MessageError
 from driftprint.messages import DeviceMessage
@@ -36,14 +37,23 @@ class Fleet:
     Args:
         devices: those known from before.
         max_devices: messages of further devices are refused.
+        enrolled: messages of others are refused; ``site/device``, where a star stands for anything.
         forget_after_seconds: how long a device or stream may be silent until it is forgotten.
     """
 
-    def __init__(self, devices: Iterable[Device] = (), *, max_devices: int, forget_after_seconds: float) -> None:
+    def __init__(
+        self,
+        devices: Iterable[Device] = (),
+        *,
+        max_devices: int,
+        forget_after_seconds: float,
+        enrolled: Sequence[str] = ("*/*",),
+    ) -> None:
         self._devices: dict[DeviceKey, Device] = {_key(device): device for device in devices}
         self._saved: dict[DeviceKey, Device | None] = {}
         """Of the devices that have changed: as last saved."""
         self._max_devices = max_devices
+        self._enrolled = tuple(enrolled)
         self._forget_after_seconds = forget_after_seconds
         self._version = 0
         self._lock = threading.Lock()
@@ -65,6 +75,8 @@ class Fleet:
             MessageError: where the message is refused; nothing has then changed.
         """
         key = (message.site, message.device)
+        if not any(fnmatchcase("/".join(key), pattern) for pattern in self._enrolled):
+            raise MessageError(f"{'/'.join(key)} is not enrolled", reason=Reason.NOT_ENROLLED)
         known = self._devices.get(key)
         if known is None and len(self._devices) >= self._max_devices:
             raise MessageError(f"{self._max_devices} devices are known already", reason=Reason.TOO_MANY_DEVICES)

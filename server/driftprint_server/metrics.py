@@ -138,8 +138,8 @@ class FleetCollector(Collector):
             families.add(SERVER_DEVICES, (state.value,), devices)
 
 
-def make_registry(collector: FleetCollector) -> CollectorRegistry:
-    """A registry with nothing but the fleet in it."""
+def make_registry(collector: Collector) -> CollectorRegistry:
+    """A registry with nothing else in it."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(collector)
     return registry

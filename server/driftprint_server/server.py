@@ -15,6 +15,7 @@ import uvicorn
 
 from driftprint.clock import Clock
 from driftprint.errors import ConfigError
+from driftprint_server.aggregates import AggregateCollector
 from driftprint_server.config import HttpSettings, ServerSettings
 from driftprint_server.counts import Counts
 from driftprint_server.fleet import Fleet
@@ -54,6 +55,7 @@ class Server:
             self._store.load(),
             max_devices=settings.fleet.max_devices,
             forget_after_seconds=settings.fleet.forget_after_seconds,
+            enrolled=settings.fleet.enrolled,
         )
         self._worker = Worker(
             inbox, fleet=self._fleet, store=self._store, publish=self._link.publish, counts=counts, clock=clock
@@ -68,7 +70,13 @@ class Server:
             queue_length=inbox.qsize,
         )
         app = make_app(
-            registry=make_registry(collector), view=self.view, problems=self.problems, stopping=self._ending.is_set
+            registry=make_registry(collector),
+            fleet_registry=make_registry(
+                AggregateCollector(self._fleet, clock=clock, stale_after_seconds=settings.fleet.stale_after_seconds)
+            ),
+            view=self.view,
+            problems=self.problems,
+            stopping=self._ending.is_set,
         )
         self._http = uvicorn.Server(
             uvicorn.Config(

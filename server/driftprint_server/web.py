@@ -35,6 +35,7 @@ class Health(BaseModel):
 def make_app(
     *,
     registry: CollectorRegistry,
+    fleet_registry: CollectorRegistry,
     view: Callable[[], FleetView],
     problems: Callable[[], list[str]],
     stopping: Callable[[], bool],
@@ -43,6 +44,7 @@ def make_app(
 
     Args:
         registry: what ``/metrics`` shows.
+        fleet_registry: what ``/metrics/fleet`` shows.
         view: the fleet at this moment.
         problems: what keeps the server from its work; empty where all is well.
         stopping: whether the server is about to end; streams of events then end too.
@@ -58,8 +60,11 @@ def make_app(
 
     @app.get("/metrics", include_in_schema=False)
     def metrics(accept: Annotated[str, Header()] = "") -> Response:
-        encode, media_type = choose_encoder(accept)
-        return Response(encode(registry), headers={"Content-Type": media_type})
+        return _exposed(registry, accept)
+
+    @app.get("/metrics/fleet", include_in_schema=False)
+    def fleet_metrics(accept: Annotated[str, Header()] = "") -> Response:
+        return _exposed(fleet_registry, accept)
 
     @app.get("/healthz", responses={503: {"model": Health}})
     def healthz() -> JSONResponse:
@@ -77,6 +82,12 @@ def make_app(
 
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     return app
+
+
+def _exposed(registry: CollectorRegistry, accept: str) -> Response:
+    """All metrics, in the format that is asked for."""
+    encode, media_type = choose_encoder(accept)
+    return Response(encode(registry), headers={"Content-Type": media_type})
 
 
 async def fleet_events(

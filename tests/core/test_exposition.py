@@ -42,7 +42,11 @@ def test_of_a_window_that_no_longer_holds_the_totals_and_its_time_are_left() -> 
 def test_of_a_health_message_that_no_longer_holds_the_totals_are_left() -> None:
     families = Families(DEVICE_CATALOGUE)
     add_health(families, BELT[:2], health(), present=False)
-    assert samples(families) == {("driftprint_outbox_dropped_total", ()): 1, ("driftprint_store_errors_total", ()): 0}
+    assert samples(families) == {
+        ("driftprint_outbox_dropped_total", ()): 1,
+        ("driftprint_store_errors_total", ()): 0,
+        ("driftprint_store_mended_total", ()): 0,
+    }
 
 
 def test_an_empty_window_shows_no_ratio() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from itertools import chain
@@ -18,6 +19,8 @@ from bench.arm import report as arm
 from bench.day import report as day
 from bench.detection import report as detection
 from bench.detection.results import Results as Detection
+from bench.faults import disk, kills
+from bench.footprint import __main__ as footprint
 from bench.overhead.report import Results, summary, tables
 from driftprint import Monitor
 from driftprint.cli.app import build_app
@@ -59,6 +62,21 @@ def test_the_detection_quoted_is_the_measured_one() -> None:
 def test_the_decisions_quoted_are_the_measured_ones() -> None:
     results = decisions.Results.model_validate_json((ROOT / "bench/results/decisions.json").read_text())
     assert quoted(ROOT / "docs/agent.md", "decisions") == decisions.tables(results)
+
+
+def test_the_footprint_quoted_is_the_measured_one() -> None:
+    results = footprint.Footprint.model_validate_json((ROOT / "bench/results/footprint.json").read_text())
+    assert quoted(ROOT / "docs/performance.md", "footprint") == footprint.table(results)
+
+
+def test_the_kills_quoted_are_the_measured_ones() -> None:
+    results = json.loads((ROOT / "bench/results/faults_kills.json").read_text())
+    assert quoted(ROOT / "docs/reliability.md", "kills") == kills.table([kills.Outcome(**one) for one in results])
+
+
+def test_the_damage_quoted_is_the_measured_one() -> None:
+    results = disk.Results.model_validate_json((ROOT / "bench/results/faults_disk.json").read_text())
+    assert quoted(ROOT / "docs/reliability.md", "faults_disk") == disk.tables(results)
 
 
 def test_the_day_quoted_is_the_measured_one() -> None:

@@ -13,8 +13,15 @@ from driftprint_edge.store import Pending, Store, StreamState
 from tests.server.messages import alert, window
 
 
-def open_store(path: Path, clock: Clock, *, max_messages: int = 1000) -> Store:
-    return Store(path, clock=clock, new_id=lambda: secrets.token_hex(8), max_messages=max_messages)
+def open_store(path: Path, clock: Clock, *, max_messages: int = 1000, **options: float) -> Store:
+    """A store that writes each window at once, unless told otherwise."""
+    return Store(
+        path,
+        clock=clock,
+        new_id=lambda: secrets.token_hex(8),
+        max_messages=max_messages,
+        **{"group_seconds": 0.0, **options},
+    )
 
 
 def state(frames_total: int = 0, **fields: Any) -> StreamState:

@@ -14,9 +14,10 @@ from driftprint.errors import ConfigError
 from driftprint.settings import load_settings
 from driftprint.stats.beta import ratio_bound
 from driftprint.stats.site import SiteBaseline
-from driftprint_edge.agent import Agent, open_store
+from driftprint_edge.agent import Agent
 from driftprint_edge.calibrate import parse_duration
 from driftprint_edge.config import AgentSettings
+from driftprint_edge.opening import open_store
 from driftprint_edge.store import Store
 from tests.bundles import inlier_frames, make_bundle, outlier_frames
 from tests.line.agents import COMMAND

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from driftprint.clock import SystemClock
 from driftprint.errors import DriftprintError
 from driftprint.settings import load_settings
-from driftprint_edge.agent import check_parts
 from driftprint_edge.config import AgentSettings, default_store_path
+from driftprint_edge.opening import check_parts
 from driftprint_edge.sources.replay import ReplaySettings
 from tests.bundles import inlier_frames, make_bundle
 
@@ -209,8 +209,8 @@ def test_what_is_wrong_is_named(folder: Path, change: tuple[str, str], complaint
         (("frames_per_second = 10", "fps = 10"), "{config}: stream.0.source.frames_per_second: missing"),
         (("toy-1.driftprint", "other-1.driftprint"), "stream 'belt': {folder}/other-1.driftprint: no such bundle"),
         (
-            ('device = "pi-1"', 'device = "pi-1"\n[store]\npath = "{folder}/frames.npz"'),
-            "{folder}/frames.npz: the store cannot be used",
+            ('device = "pi-1"', 'device = "pi-1"\n[store]\npath = "{folder}/empty"'),
+            "{folder}/empty: the store cannot be used",
         ),
     ],
 )

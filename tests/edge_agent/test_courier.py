@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from driftprint.errors import StoreError
-from driftprint_edge.courier import FIRST_RESEND_SECONDS, IN_FLIGHT, LONGEST_RESEND_SECONDS, WINDOWS, Courier
+from driftprint_edge.courier import BACKLOG, FIRST_RESEND_SECONDS, IN_FLIGHT, LONGEST_RESEND_SECONDS, WINDOWS, Courier
 from driftprint_edge.store import Pending, Store
-from tests.edge_agent.stores import put_alerts, put_windows, seqs_of, waiting
+from tests.edge_agent.stores import put_alerts, put_windows, seqs_of, state, waiting
 from tests.server.clocks import FakeClock
-from tests.server.messages import OLD
+from tests.server.messages import OLD, window
 
 HOUR = 3600
 
@@ -75,8 +75,62 @@ def test_what_was_on_its_way_when_the_connection_broke_is_sent_at_once(store: St
     courier = Courier(store)
     send(courier, 0)
     courier.connected()
-    assert send(courier, 1) == [*alerts, *windows]
+    assert send(courier, 1) == [*alerts, windows[-1], *windows[:-1]]
     assert send(courier, 2) == []
+
+
+def test_after_a_connection_the_newest_window_of_each_stream_goes_first_then_the_oldest(store: Store) -> None:
+    belt = put_windows(store, 2 * BACKLOG.new)
+    chute = [store.commit(state(), window(stream="chute")).seq for _ in range(3)]
+    belt += put_windows(store, 2)
+    courier = Courier(store)
+    courier.connected()
+    oldest = belt[: BACKLOG.new - 2]
+    assert send(courier, 0) == [chute[-1], belt[-1], *oldest]
+    courier.acknowledged([chute[-1], *oldest])
+    rest = [seq for seq in [*belt, *chute] if seq not in (belt[-1], chute[-1], *oldest)]
+    assert send(courier, 1) == sorted(rest)[: BACKLOG.new - 1]
+
+
+def test_what_is_new_does_not_wait_for_the_backlog(store: Store) -> None:
+    backlog = put_windows(store, 3 * BACKLOG.new)
+    courier = Courier(store)
+    courier.connected()
+    assert len(send(courier, 0)) == BACKLOG.new
+    [alert], [live] = put_alerts(store, 1), put_windows(store, 1)
+    assert send(courier, 1) == [alert, live]
+    courier.acknowledged(backlog[:5])
+    [later] = put_windows(store, 1)
+    assert send(courier, 2) == [later, *backlog[BACKLOG.new - 1 : BACKLOG.new + 4]]
+
+
+def test_the_whole_backlog_is_sent_once_while_it_is_acknowledged(store: Store) -> None:
+    backlog = put_windows(store, 450)
+    courier = Courier(store)
+    courier.connected()
+    sendings: list[int] = []
+    for now in range(30):
+        live = put_windows(store, 1)
+        due = send(courier, now)
+        assert due[0] == live[0]
+        sendings += due
+        courier.acknowledged(due)
+    assert sorted(seq for seq in sendings if seq <= backlog[-1]) == backlog
+    assert waiting(store) == []
+
+
+def test_a_connection_that_breaks_in_the_middle_of_a_backlog_leaves_none_of_it_out(store: Store) -> None:
+    put_windows(store, 450)
+    courier = Courier(store)
+    for start in range(0, 500, 5):
+        courier.connected()
+        for now in range(start, start + 5):
+            put_windows(store, 1)
+            due = send(courier, now)
+            courier.acknowledged(due[::2] if now % 5 < 4 else [])
+        if len(waiting(store)) < 20:
+            break
+    assert len(waiting(store)) < 20, "only what came last"
 
 
 def test_an_acknowledged_message_is_gone_for_good(store: Store, make_store: Callable[..., Store]) -> None:
@@ -85,7 +139,7 @@ def test_an_acknowledged_message_is_gone_for_good(store: Store, make_store: Call
     send(courier, 0)
     courier.acknowledged([windows[1], 999])
     courier.connected()
-    assert send(courier, HOUR) == [windows[0], windows[2]]
+    assert send(courier, HOUR) == [windows[2], windows[0]]
     store.close()
     assert send(Courier(make_store()), 0) == [windows[0], windows[2]]
 
@@ -153,14 +207,14 @@ class FailingStore(Store):
 
     broken = True
 
-    def pending(self, *, urgent: bool, after: int, limit: int) -> list[Pending]:
+    def pending(self, *, urgent: bool, after: int, limit: int, up_to: int | None = None) -> list[Pending]:
         if self.broken and not urgent:
             raise StoreError("disk I/O error")
-        return super().pending(urgent=urgent, after=after, limit=limit)
+        return super().pending(urgent=urgent, after=after, limit=limit, up_to=up_to)
 
 
 def test_a_disk_that_fails_leaves_nothing_half_sent(tmp_path: Path, clock: FakeClock) -> None:
-    store = FailingStore(tmp_path / "agent.db", clock=clock, new_id=lambda: OLD, max_messages=100)
+    store = FailingStore(tmp_path / "agent.db", clock=clock, new_id=lambda: OLD, max_messages=100, group_seconds=0)
     alerts, windows = put_alerts(store, 1), put_windows(store, 1)
     courier = Courier(store)
     with pytest.raises(StoreError):

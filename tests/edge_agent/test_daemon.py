@@ -184,6 +184,7 @@ def test_a_reload_of_broken_settings_or_bundles_changes_nothing(
         config.write_text(broken)
         supervised.process.send_signal(signal.SIGHUP)
         wait_for(lambda word=word: word in supervised.log, what=lambda: f"a complaint\n{supervised.log}")  # type: ignore[misc]
+    wait_for(lambda: server.said("belt/window"), what="a window")
     seen = server.said("belt/window")[-1]["frames_total"]
     wait_for(lambda: server.said("belt/window")[-1]["frames_total"] > seen, what="further frames")
     assert {window["bundle"]["version"] for window in server.said("belt/window")} == {1}

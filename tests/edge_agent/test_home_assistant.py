@@ -19,17 +19,14 @@ from driftprint.messages import (
     Cause,
     DeviceMessage,
     DeviceStatus,
-    StreamMessage,
     WindowKind,
+    WindowMessage,
     WindowStats,
     encode,
-    with_age,
 )
 from driftprint.topics import ID_PATTERN, DeviceTopic
-from driftprint_edge.courier import FIRST_RESEND_SECONDS
 from driftprint_edge.home_assistant import (
     BIRTH,
-    RECENT_SECONDS,
     HomeAssistantSettings,
     Retained,
     birth_topic,
@@ -70,11 +67,10 @@ class Home:
         found = discovery_of(streams=streams)
         self.assistant.hear(found.topic, found.payload)
 
-    def say(self, message: DeviceMessage, *, age: float = 0.0, now: float = 0.0) -> None:
-        """The device says something, as its link does."""
-        payload = encode(message)
-        payload = with_age(payload, age) if isinstance(message, StreamMessage) else payload
-        self.assistant.hear(messages.topic_of(message), payload, now=now)
+    def say(self, message: DeviceMessage, *, now: float = 0.0) -> None:
+        """The device says something, as its link does of what is so now."""
+        current = "/current" if isinstance(message, WindowMessage) else ""
+        self.assistant.hear(messages.topic_of(message) + current, encode(message), now=now)
 
     def shows(self, name: str, *, now: float = 0.0) -> str:
         return self.assistant.entities[f"pi-1 {name}"].state(now)
@@ -161,38 +157,17 @@ def test_a_fault_of_the_camera_is_a_problem_and_named(fault: Cause) -> None:
     assert (home.shows("belt camera fault"), home.faults()) == ("off", [])
 
 
-def test_a_window_that_comes_late_or_again_changes_nothing() -> None:
-    """Unacknowledged ones are sent again, and after an outage the outbox sends what is past."""
+def test_what_the_outbox_sends_of_the_past_changes_nothing() -> None:
     home = Home()
-    home.say(
-        messages.window(
-            2, ratio=0.9, alarm=True, class_mix_alarm=True, camera_faults=(Cause.COVERED,), frames_per_second=5.0
-        )
-    )
+    home.say(messages.window(2, ratio=0.9, alarm=True, camera_faults=(Cause.COVERED,)))
 
     def shown() -> list[object]:
         return [*((name, entity.state()) for name, entity in home.assistant.entities.items()), home.faults()]
 
     before = shown()
-    home.say(
-        messages.window(1, ratio=0.1, bundle=BundleRef(name="old", version=1), frames_per_second=1.0),
-        age=RECENT_SECONDS,
-    )
+    past = messages.window(1, ratio=0.1, bundle=BundleRef(name="old", version=1))
+    home.assistant.hear(messages.topic_of(past), encode(past))
     assert shown() == before
-    assert home.shows("belt bundle version") == "digits-1"
-
-
-def test_what_is_sent_again_is_never_recent() -> None:
-    assert FIRST_RESEND_SECONDS >= RECENT_SECONDS
-
-
-def test_a_late_window_is_no_news_for_those_who_have_heard_nothing_yet() -> None:
-    home = Home()
-    home.say(messages.window(alarm=True, camera_faults=(Cause.COVERED,)), age=RECENT_SECONDS)
-    assert (
-        home.shows("belt drift") == home.shows("belt outlier ratio") == home.shows("belt bundle version") == "unknown"
-    )
-    assert home.faults() == []
 
 
 def test_the_agents_own_health_is_shown() -> None:

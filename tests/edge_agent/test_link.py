@@ -15,12 +15,14 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from driftprint.clock import SystemClock
-from driftprint.messages import AckMessage, encode
+from driftprint.messages import AckMessage, CommandMessage, Wanted, encode
 from driftprint.mqtt import MqttSettings
-from driftprint_edge.link import AgentHealth, Link
+from driftprint_edge.home_assistant import birth_topic, discovery
+from driftprint_edge.link import AgentHealth, Discovery, Link
 from driftprint_edge.store import Store
 from tests.brokers import Mosquitto, wait_for
 from tests.edge_agent.stores import open_store, put_alerts, put_windows
+from tests.server.messages import window
 
 TOPIC = "driftprint/v1/north/pi-1"
 
@@ -50,8 +52,8 @@ class Server:
     def acknowledge(self, instance: str, *seqs: int) -> None:
         self.say(encode(AckMessage(instance=instance, seqs=seqs)))
 
-    def say(self, payload: bytes) -> None:
-        self._client.publish(f"{TOPIC}/ack", payload, qos=1).wait_for_publish(10)
+    def say(self, payload: bytes, *, kind: str = "ack") -> None:
+        self._client.publish(f"{TOPIC}/{kind}", payload, qos=1).wait_for_publish(10)
 
     def close(self) -> None:
         self._client.disconnect()
@@ -72,7 +74,7 @@ def live_store(tmp_path: Path) -> Iterator[Store]:
     store.close()
 
 
-def link_of(store: Store, port: int) -> Link:
+def link_of(store: Store, port: int, **choices: Any) -> Link:
     return Link(
         MqttSettings(host="127.0.0.1", port=port, keepalive_seconds=5),
         site="north",
@@ -82,6 +84,7 @@ def link_of(store: Store, port: int) -> Link:
         clock=SystemClock(),
         health_seconds=0.2,
         health=lambda: AgentHealth(store_errors_total=7, providers={"belt": ("CPUExecutionProvider",)}),
+        **choices,
     )
 
 
@@ -193,3 +196,63 @@ def test_a_broker_that_comes_back_gets_everything_again(
         seconds=30,
     )
     again.close()
+
+
+def test_home_assistant_is_told_of_the_device_again_when_it_starts_and_of_the_latest_window(
+    live_store: Store, mosquitto: Mosquitto, server: Server
+) -> None:
+    found = discovery(
+        "homeassistant", site="north", device="pi-1", version="1", streams={"belt": 1.0}, health_seconds=1.0
+    )
+    link = link_of(live_store, mosquitto.port, discovery=Discovery(found, birth_topic("homeassistant")))
+    assistant = HomeAssistant(mosquitto)
+    link.start()
+    assistant.wait_for(found.topic, found.payload)
+    assistant.say("homeassistant/status", b"offline")
+    assistant.say("homeassistant/status", b"online")
+    assistant.wait_for(found.topic, found.payload, times=2)
+    link.show(window(3))
+    wait_for(lambda: server.said("belt/window/current"), what="the window")
+    link.stop()
+    later = HomeAssistant(mosquitto)
+    later.wait_for(found.topic, found.payload)
+    assistant.close()
+    later.close()
+
+
+class HomeAssistant:
+    """Subscribed to what it discovers devices by."""
+
+    def __init__(self, broker: Mosquitto) -> None:
+        self._heard: list[tuple[str, bytes]] = []
+        self._client = paho.Client(CallbackAPIVersion.VERSION2)
+        self._client.on_message = lambda _client, _data, message: self._heard.append(
+            (message.topic, bytes(message.payload))
+        )
+        self._client.connect(broker.host, broker.port)
+        self._client.loop_start()
+        self._client.subscribe("homeassistant/device/+/config", qos=1)
+
+    def wait_for(self, topic: str, payload: bytes, *, times: int = 1) -> None:
+        wait_for(lambda: self._heard.count((topic, payload)) >= times, what=lambda: f"{topic} in {self._heard}")
+
+    def say(self, topic: str, payload: bytes) -> None:
+        self._client.publish(topic, payload, qos=1).wait_for_publish(10)
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+def test_a_command_is_handed_on_and_garbage_is_not(live_store: Store, mosquitto: Mosquitto, server: Server) -> None:
+    commands: list[CommandMessage] = []
+    link = link_of(live_store, mosquitto.port, on_command=commands.append)
+    link.start()
+    wait_for(lambda: server.said("state"), what="the connection")
+    wanted = Wanted(name="parts", version=2, url="https://models.example/parts-2.driftprint")
+    command = CommandMessage(wanted={"belt": wanted})
+    for payload in (b"", b"\xff", b'{"schema": 1, "wanted": {"belt": {"url": "file:///etc"}}}', encode(command)):
+        server.say(payload, kind="command")
+    wait_for(lambda: commands, what="the command")
+    assert commands == [command]
+    link.stop()

@@ -82,6 +82,7 @@ def test_its_doctor_runs(driftprint: Path) -> None:
         (["export", "x-1.driftprint", "--onnx", "x.onnx", "--inliers", "x"], "onnx"),
         (["score", "digits", "frames.npz", "--plot", "plot.png"], "plot"),
         (["bundle", "verify", "digits", "--trusted", "."], "signing"),
+        (["certificates", "init"], "certificates"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

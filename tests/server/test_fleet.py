@@ -227,3 +227,14 @@ def test_the_version_changes_only_with_the_fleet() -> None:
     assert fleet.version == before
     fleet.apply(window(2), NOW)
     assert fleet.version != before
+
+
+def test_devices_that_are_not_enrolled_are_refused() -> None:
+    fleet = Fleet(max_devices=10, forget_after_seconds=1000, enrolled=["north/*", "south/pi-7"])
+    fleet.apply(window(1), NOW)
+    fleet.apply(window(1, site="south", device="pi-7"), NOW)
+    for site, device in (("south", "pi-8"), ("northern", "pi-1")):
+        with pytest.raises(MessageError) as refused:
+            fleet.apply(window(1, site=site, device=device), NOW)
+        assert refused.value.reason == Reason.NOT_ENROLLED
+    assert [(device.site, device.name) for device in fleet.devices()] == [("north", "pi-1"), ("south", "pi-7")]

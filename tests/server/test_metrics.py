@@ -8,6 +8,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from driftprint.messages import Cause, ClassStats, DeviceMessage, DeviceStatus, WindowKind, WindowStats
+from driftprint_server.aggregates import FLEET_CATALOGUE
 from driftprint_server.counts import Counts, Kind, Reason
 from driftprint_server.fleet import Fleet
 from driftprint_server.metrics import CATALOGUE, FleetCollector, make_registry
@@ -202,7 +203,9 @@ def test_what_is_shown_is_in_the_catalogue(exposed: Exposed) -> None:
 def test_the_document_lists_every_metric_and_no_other() -> None:
     rows = re.findall(r"^\| `(driftprint_\w+)` \| (\w+) \| (.*?) \| (.*?) \|$", DOCUMENT.read_text(), re.MULTILINE)
     documented = [(name, kind, tuple(re.findall(r"`(\w+)`", labels)), text) for name, kind, labels, text in rows]
-    assert sorted(documented) == sorted((spec.name, spec.type, spec.labels, spec.help) for spec in CATALOGUE)
+    assert sorted(documented) == sorted(
+        (spec.name, spec.type, spec.labels, spec.help) for spec in (*CATALOGUE, *FLEET_CATALOGUE)
+    )
 
 
 def test_the_document_lists_every_reason_and_no_other() -> None:

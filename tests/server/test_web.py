@@ -8,6 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 from driftprint.messages import AlertStatus, Cause
+from driftprint_server.aggregates import AggregateCollector
 from driftprint_server.counts import Counts
 from driftprint_server.fleet import Fleet
 from driftprint_server.metrics import FleetCollector, make_registry
@@ -36,6 +37,7 @@ class Site:
         )
         self.app: FastAPI = make_app(
             registry=make_registry(collector),
+            fleet_registry=make_registry(AggregateCollector(self.fleet, clock=self.clock, stale_after_seconds=60)),
             view=self.view,
             problems=lambda: self.problems,
             stopping=lambda: self.stopping,
@@ -189,3 +191,11 @@ def test_events_beat_while_nothing_changes(site: Site) -> None:
 def test_events_end_with_the_server(site: Site) -> None:
     site.stopping = True
     assert site.get("/api/fleet/events").text == ""
+
+
+def test_the_fleet_as_a_whole_is_served_by_itself(site: Site) -> None:
+    site.fleet.apply(window(3), site.clock.wall)
+    whole = site.get("/metrics/fleet")
+    assert 'driftprint_fleet_devices{site="north",state="online"} 1.0' in whole.text
+    assert "pi-1" not in whole.text
+    assert "openmetrics" in site.get("/metrics/fleet", Accept="application/openmetrics-text").headers["content-type"]

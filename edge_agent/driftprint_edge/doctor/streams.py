@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from driftprint.clock import Clock
 from driftprint.errors import DriftprintError
-from driftprint_edge.agent import open_watch, trusted_keys
 from driftprint_edge.config import AgentSettings, StreamSettings
 from driftprint_edge.doctor.finding import Finding, fine, refused, warning
 from driftprint_edge.doctor.sources import check_source
+from driftprint_edge.opening import open_watch, trusted_keys
 
 
 def check_stream(stream: StreamSettings, settings: AgentSettings, clock: Clock) -> Iterator[Finding]:

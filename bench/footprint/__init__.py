@@ -1,0 +1,1 @@
+"""What the agent takes of a device beside the model: memory, and time to start."""

@@ -1,0 +1,1 @@
+"""The Grafana dashboards: written here, generated into `json/` by ``make dashboards``. docs/grafana.md."""
