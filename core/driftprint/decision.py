@@ -238,7 +238,7 @@ class Decider:
         else:
             summary = (
                 f"The model sees data it was not trained for: {ratio:.0%} of the last {frames} frames are outliers, "
-                f"on inliers at most {self.p0:.1%} are; they raise an alert once in {self.frames_per_false_alarm:,.0f} "
+                f"where inliers stay under {self.p0:.1%} and raise an alert once in {self.frames_per_false_alarm:,.0f} "
                 f"frames at most."
             )
         return Alert(

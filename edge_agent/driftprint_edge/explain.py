@@ -36,12 +36,11 @@ class Explanation:
         parts = []
         if self.layers and max(self.layers.values()) > 0:
             layer = max(self.layers, key=lambda name: self.layers[name])
-            parts.append(f"{self.layers[layer]:.0%} of them stand out in {layer}")
+            parts.append(f"{self.layers[layer]:.0%} stand out in {layer}")
         if self.classes:
             name, share = next(iter(self.classes.items()))
             parts.append(f"{share:.0%} are taken for {name}")
-        text = ", ".join(parts)
-        said = f" {text[0].upper()}{text[1:]}." if text else ""
+        said = f" Of the outliers {', '.join(parts)}." if parts else ""
         seconds = 0.0 if self.suspected_at is None else now.monotonic - self.suspected_at.monotonic
         return f"{said} First signs {_duration(seconds)} ago." if seconds >= 1 else said
 

@@ -24,6 +24,9 @@ TICK_SECONDS = 1.0
 PROBE_SECONDS = 10.0
 """A store that had nothing to save for this long is tried with an empty write."""
 
+SWEEP_SECONDS = 10.0
+"""The whole fleet is gone through this often, for who has been silent for too long."""
+
 _MOST_AT_ONCE = 1000
 _MOST_SEQS = 1000  # of an acknowledgement
 
@@ -63,7 +66,7 @@ class Worker:
         self._counts = counts
         self._clock = clock
         self._log = structlog.get_logger()
-        self._saved_at = clock.now().monotonic
+        self._saved_at = self._swept_at = clock.now().monotonic
         self._store_problem: str | None = None
 
     @property
@@ -85,7 +88,9 @@ class Worker:
         for received in batch:
             self._take(received, acks)
         now = self._clock.now()
-        self._fleet.forget_silent(now.wall)
+        if now.monotonic - self._swept_at >= SWEEP_SECONDS:
+            self._fleet.forget_silent(now.wall)
+            self._swept_at = now.monotonic
         if self._save(now.monotonic, wanted=bool(acks)):
             for topic, ack in acks.messages():
                 if self._publish(topic, encode(ack)):

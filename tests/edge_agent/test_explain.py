@@ -44,7 +44,7 @@ def test_layers_and_classes_are_shares_of_the_outliers_alone() -> None:
     assert found.layers == {"early": 0.75, "late": 0.25}
     assert found.classes == {"cat": 0.75, "ship": 0.25}
     assert found.sentence(at(145.0)) == (
-        " 75% of them stand out in early, 75% are taken for cat. First signs 45 s ago."
+        " Of the outliers 75% stand out in early, 75% are taken for cat. First signs 45 s ago."
     )
 
 

@@ -1,0 +1,297 @@
+"""The stack: what compose.yaml mounts is there and its programs take it; the systemd units' commands really run."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import httpx
+import paho.mqtt.publish
+import pytest
+import yaml
+from paho.mqtt import MQTTException
+
+from driftprint.messages import encode
+from driftprint.version import VERSION
+from driftprint_server.config import ServerSettings, read_settings
+from tests.brokers import Mosquitto, free_port, wait_for
+from tests.deploy.alerting_programs import DEPLOY, Program, find_program, told
+from tests.server import messages
+from tests.server.processes import ServerProcess
+
+ROOT = DEPLOY.parent
+COMPOSE = DEPLOY / "compose.yaml"
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE.read_text())["services"]
+SECRETS = {"DRIFTPRINT_MQTT_PASSWORD": "of-the-server", "GRAFANA_PASSWORD": "of-the-admin"}
+
+UNITS = DEPLOY / "systemd"
+SERVER_UNIT = UNITS / "driftprint-server.service"
+DROP_INS = sorted(UNITS.glob("*.service.d/driftprint.conf"))
+MOST_EXPOSURE = 2.0
+INSTALLED = "/etc/driftprint"
+
+
+def mounts(service: str) -> Iterator[tuple[Path, PurePosixPath]]:
+    """The files and folders that a service mounts: here, and there. Not the volumes."""
+    for volume in SERVICES[service].get("volumes", ()):
+        source, target, *_ = volume.split(":")
+        if source.startswith("."):
+            yield (DEPLOY / source).resolve(), PurePosixPath(target)
+
+
+def compose(environment: dict[str, str]) -> tuple[int, str]:
+    """What compose itself says of the file. It needs no engine for that."""
+    command = find_program("docker-compose", package="docker-compose")
+    return told(command, "--file", COMPOSE, "config", "--quiet", environment=environment)
+
+
+def test_compose_takes_the_file() -> None:
+    code, said = compose(SECRETS)
+    assert code == 0, said
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_compose_refuses_to_start_without_a_secret(secret: str) -> None:
+    code, said = compose({**SECRETS, secret: ""})
+    assert code != 0
+    assert "docs/operating.md" in said
+
+
+def test_every_image_is_pinned() -> None:
+    dockerfile = re.findall(r"^FROM (\S+)", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    images = [service["image"] for service in SERVICES.values()] + dockerfile
+    assert len(images) == 7
+    assert SERVICES["server"]["image"] == f"driftprint-server:{VERSION}"
+    assert [image for image in images if not re.search(r":v?\d+\.\d+\.\d+(-slim)?$", image)] == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_all_that_a_service_mounts_is_there(service: str) -> None:
+    assert [here for here, _ in mounts(service) if not here.exists()] == []
+    assert {volume.split(":")[0] for volume in SERVICES[service]["volumes"] if not volume.startswith(".")} == {service}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_may_do_little_and_is_reached_from_this_machine_alone(service: str) -> None:
+    settings = SERVICES[service]
+    assert settings["cap_drop"] == ["ALL"]
+    assert settings["security_opt"] == ["no-new-privileges:true"]
+    assert "privileged" not in settings
+    mqtt = "${DRIFTPRINT_MQTT_ADDRESS:-127.0.0.1}:"
+    assert all(port.startswith(("127.0.0.1:", mqtt)) for port in settings["ports"])
+
+
+def test_prometheus_takes_what_its_container_sees(tmp_path: Path) -> None:
+    for here, there in mounts("prometheus"):
+        target = tmp_path / there.relative_to("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if here.is_dir() else shutil.copy)(here, target)
+    [config] = [word.split("=")[1] for word in SERVICES["prometheus"]["command"] if "--config.file=" in word]
+    code, said = told(find_program("promtool", package="prometheus"), "check", "config", f"{tmp_path}{config}")
+    assert code == 0, said
+    assert "1 rule files found" in said
+    assert "WARNING" not in said
+
+
+def test_alertmanagers_configuration_is_where_its_container_looks() -> None:
+    [config] = [word.split("=")[1] for word in SERVICES["alertmanager"]["command"] if "--config.file=" in word]
+    [(here, there)] = mounts("alertmanager")
+    assert (here / PurePosixPath(config).relative_to(there)).exists()
+
+
+def test_grafana_finds_its_dashboards_where_its_provisioning_says() -> None:
+    by_target = {str(there): here for here, there in mounts("grafana")}
+    provisioning = by_target["/etc/grafana/provisioning"]
+    [provider] = yaml.safe_load((provisioning / "dashboards/driftprint.yaml").read_text())["providers"]
+    assert list(by_target[provider["options"]["path"]].glob("*.json"))
+    [source] = yaml.safe_load((provisioning / "datasources/prometheus.yaml").read_text())["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+
+
+def test_prometheus_looks_for_the_other_services_where_they_are() -> None:
+    found = {}
+    for path in (DEPLOY / "prometheus/targets/compose").iterdir():
+        [group] = yaml.safe_load(path.read_text())
+        found[path.stem] = group["targets"]
+    ports = {name: service["ports"][0].split(":")[-1] for name, service in SERVICES.items()}
+    assert found == {name: [f"{name}:{ports[name]}"] for name in ("server", "prometheus", "alertmanager")}
+
+
+def test_the_server_takes_the_settings_that_its_container_gives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = re.findall(r"(DRIFTPRINT_\w+)=(\S+)", (DEPLOY / "Dockerfile").read_text())
+    for name, value in (*given, *SERVICES["server"]["environment"].items()):
+        monkeypatch.setenv(name, re.sub(r"\$\{(\w+):.*\}", lambda found: SECRETS[found[1]], value))
+    settings = read_settings(None)
+    assert settings.broker == "mosquitto:1883"
+    assert settings.mqtt.password is not None
+    assert (settings.http.host, settings.http.port) == ("0.0.0.0", ServerSettings().http.port)
+
+
+def test_the_image_is_built_of_what_is_there_and_let_in() -> None:
+    copied = re.findall(r"^COPY (?!--)(.+) \S+$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    sources = {source for line in copied for source in line.split()}
+    let_in = set(re.findall(r"^!(\S+)$", (DEPLOY / "Dockerfile.dockerignore").read_text(), re.MULTILINE))
+    assert sources == let_in
+    assert [source for source in sources if not (ROOT / source).exists()] == []
+
+
+def test_the_images_health_check_tells_a_healthy_server_from_others(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    dockerfile = (DEPLOY / "Dockerfile").read_text()
+    python, *words = json.loads(dockerfile.split("HEALTHCHECK")[1].split("CMD ")[1].splitlines()[0])
+    assert python == "/opt/driftprint/bin/python"
+    server = ServerProcess(tmp_path, mosquitto.port)
+    check = [word.replace("http://127.0.0.1:8466", server.url) for word in words]
+    try:
+        assert told(sys.executable, *check)[0] != 0
+        server.start()
+        assert told(sys.executable, *check)[0] == 0
+        mosquitto.kill()
+        wait_for(lambda: server.health()[0] == 503, what="the server to miss its broker")
+        assert told(sys.executable, *check)[0] != 0
+    finally:
+        server.kill()
+
+
+def test_the_servers_unit_exposes_little() -> None:
+    analyse = find_program("systemd-analyze", package="systemd")
+    code, said = told(analyse, "security", "--offline=yes", f"--threshold={10 * MOST_EXPOSURE:.0f}", SERVER_UNIT)
+    assert code == 0, said
+    _, said = told(analyse, "verify", SERVER_UNIT)
+    assert [line for line in said.splitlines() if "is not executable" not in line] == []
+
+
+@pytest.mark.parametrize("drop_in", DROP_INS, ids=lambda path: path.parent.name)
+def test_systemd_takes_debians_unit_with_the_drop_in(drop_in: Path, tmp_path: Path) -> None:
+    unit = tmp_path / drop_in.parent.name.removesuffix(".d")
+    debians = Path("/lib/systemd/system") / unit.name
+    if not debians.exists():
+        pytest.skip(f"{debians} is not installed")
+    shutil.copy(debians, unit)
+    shutil.copytree(drop_in.parent, tmp_path / drop_in.parent.name)
+    analyse = find_program("systemd-analyze", package="systemd")
+    code, said = told(analyse, "verify", unit)
+    assert (code, [line for line in said.splitlines() if unit.name in line]) == (0, [])
+
+
+def exec_start(unit: Path) -> list[str]:
+    """The command of a unit or drop-in: the last one counts."""
+    return shlex.split(re.findall(r"^ExecStart=(.+)$", unit.read_text(), re.MULTILINE)[-1])
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The four programs, run as the units say, but in a folder of the test and on free ports.
+
+    Attributes:
+        ports: by the port that each has when installed.
+        folder: in place of the root folder.
+    """
+
+    ports: dict[str, int]
+    folder: Path
+
+    def __call__(self, text: str) -> str:
+        """A command or configuration with the test's paths and ports."""
+        text = re.sub("|".join(rf"\b{port}\b" for port in self.ports), lambda found: str(self.ports[found[0]]), text)
+        return re.sub(r"(?<![\w.])/(etc/driftprint|var/lib)\b", rf"{self.folder}/\1", text)
+
+    def url(self, port: str) -> str:
+        return f"http://127.0.0.1:{self.ports[port]}"
+
+    def install(self) -> None:
+        """Put the configuration where docs/operating.md says, and the broker's passwords beside it."""
+        etc = self.folder / INSTALLED.lstrip("/")
+        for name in ("prometheus", "alertmanager", "mosquitto"):
+            shutil.copytree(DEPLOY / name, etc / name, ignore=shutil.ignore_patterns("targets", "passwords"))
+        shutil.copytree(DEPLOY / "prometheus/targets/systemd", etc / "prometheus/targets")
+        shutil.copy(DEPLOY / "server.example.toml", etc / "server.toml")
+        for path in etc.rglob("*"):
+            if path.is_file():
+                path.write_text(self(path.read_text()).replace("15s", "1s"))
+        if os.geteuid() == 0:  # else it changes to a user who may not read the test's folder
+            with (etc / "mosquitto/mosquitto.conf").open("a") as config:
+                config.write("user root\n")
+        passwd = find_program("mosquitto_passwd", package="mosquitto")
+        passwords = etc / "mosquitto/passwords"
+        passwords.touch(mode=0o600)
+        for user, password in {"driftprint-server": SECRETS["DRIFTPRINT_MQTT_PASSWORD"], "pi-1": "of-pi-1"}.items():
+            subprocess.run([passwd, "-b", str(passwords), user, password], check=True, timeout=30)
+
+    def start(self, unit: Path, *, package: str, **options: Any) -> Program:
+        program, *arguments = (self(word) for word in exec_start(unit))
+        name = PurePosixPath(program).name
+        found = [sys.executable, "-m", name] if name == "driftprint" else [find_program(name, package=package)]
+        return Program([*found, *arguments], self.folder / "run" / package, **options)
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        answer = httpx.get(f"{self.url('9090')}/api/v1/query", params={"query": expression}, timeout=5).json()
+        result: list[dict[str, Any]] = answer["data"]["result"]
+        return result
+
+    def publish(self, device: str, *, login: dict[str, str] | None) -> None:
+        """Say that a device is there."""
+        message = messages.state(device=device)
+        paho.mqtt.publish.single(
+            messages.topic_of(message),
+            encode(message),
+            qos=1,
+            hostname="127.0.0.1",
+            port=self.ports["1883"],
+            auth=login,  # type: ignore[arg-type]
+        )
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    """All of it, running."""
+    stack = Stack({port: free_port() for port in ("1883", "8466", "9090", "9093")}, tmp_path)
+    stack.install()
+    login = {
+        "DRIFTPRINT_MQTT__USERNAME": "driftprint-server",
+        "DRIFTPRINT_MQTT__PASSWORD": SECRETS["DRIFTPRINT_MQTT_PASSWORD"],
+        "STATE_DIRECTORY": str(tmp_path / "var/lib/driftprint-server"),
+    }
+    started: list[Program] = []
+    try:
+        started.append(stack.start(UNITS / "mosquitto.service.d/driftprint.conf", package="mosquitto"))
+        started.append(
+            stack.start(SERVER_UNIT, package="driftprint", environment=login, ready=f"{stack.url('8466')}/healthz")
+        )
+        for package, port in {"prometheus-alertmanager": "9093", "prometheus": "9090"}.items():
+            unit = UNITS / f"{package}.service.d/driftprint.conf"
+            started.append(stack.start(unit, package=package, ready=f"{stack.url(port)}/-/ready"))
+        yield stack
+    finally:
+        for program in started:
+            program.kill()
+
+
+def test_the_units_commands_start_a_stack_that_is_healthy(stack: Stack) -> None:
+    healthy = 'count(up{job=~"driftprint|prometheus|alertmanager"} == 1) == 3'
+    wait_for(lambda: stack.query(healthy), what=lambda: f"three targets, got {stack.query('up')}", seconds=30)
+    api = f"{stack.url('9090')}/api/v1"
+    rules = httpx.get(f"{api}/rules", timeout=5).json()["data"]["groups"]
+    assert {rule["health"] for group in rules for rule in group["rules"]} <= {"ok", "unknown"}
+    assert len(rules) == 5
+    alertmanagers = httpx.get(f"{api}/alertmanagers", timeout=5).json()["data"]["activeAlertmanagers"]
+    assert [one["url"] for one in alertmanagers] == [f"http://localhost:{stack.ports['9093']}/api/v2/alerts"]
+
+
+def test_its_broker_lets_in_those_with_a_password_and_holds_devices_to_their_own_topics(stack: Stack) -> None:
+    login = {"username": "pi-1", "password": "of-pi-1"}
+    for refused in (None, {**login, "password": "of-somebody"}):
+        with pytest.raises(MQTTException):
+            stack.publish("pi-1", login=refused)
+    stack.publish("pi-2", login=login)
+    stack.publish("pi-1", login=login)
+    wait_for(lambda: stack.query("driftprint_device_up"), what="a device in Prometheus", seconds=30)
+    assert [sample["metric"]["device"] for sample in stack.query("driftprint_device_up")] == ["pi-1"]
