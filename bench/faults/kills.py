@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -77,13 +78,14 @@ class Broker:
     Args:
         folder: for its files.
         port: to listen on.
+        settings: further lines of mosquitto.conf.
     """
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, settings: tuple[str, ...] = ()) -> None:
         self.port = port
         self._config = folder / "mosquitto.conf"
         self._process: subprocess.Popen[bytes] | None = None
-        lines = (f"listener {port} 127.0.0.1", "allow_anonymous true", "user root", "persistence true")
+        lines = (f"listener {port} 127.0.0.1", "allow_anonymous true", "user root", "persistence true", *settings)
         self._config.write_text("\n".join((*lines, f"persistence_location {folder}/", "")))
         binary = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
         if binary is None:
@@ -170,7 +172,7 @@ def kill_agents(kills: int, random: Random, progress: Callable[[range], Any]) ->
     """Kill the agent at random moments, with the broker up, down and slow in turns."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        broker, agent = Broker(folder, _free_port()), Agent(folder)
+        broker, agent = Broker(folder, free_port()), Agent(folder)
         broker.start()
         slow = SlowProxy(broker.port)
         with Witness(MqttSettings(host="127.0.0.1", port=broker.port)) as witness:
@@ -193,7 +195,7 @@ def kill_brokers(kills: int, random: Random, progress: Callable[[range], Any]) -
     """Kill the broker at random moments, with messages on their way."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        broker, agent = Broker(folder, _free_port()), Agent(folder)
+        broker, agent = Broker(folder, free_port()), Agent(folder)
         broker.start()
         with Witness(MqttSettings(host="127.0.0.1", port=broker.port)) as witness:
             agent.start(broker.port)
@@ -209,11 +211,17 @@ def kill_brokers(kills: int, random: Random, progress: Callable[[range], Any]) -
 
 def _settle(scenario: str, kills: int, agent: Agent, broker: Broker, witness: Witness) -> Outcome:
     """Let a last agent send what is left, and hold what came against what was committed."""
-    before = len(witness.received)
+    began = time.time()
     agent.start(broker.port)
     end = time.monotonic() + SETTLE_SECONDS
     committed = agent.committed()
-    while time.monotonic() < end and (len(witness.received) == before or not committed.keys() <= witness.alerts.keys()):
+
+    def settled() -> bool:
+        """It runs, as its own word tells, and what the others had committed has come."""
+        last = witness.window
+        return last is not None and last.recorded_at > began and committed.keys() <= witness.alerts.keys()
+
+    while time.monotonic() < end and not settled():
         time.sleep(0.2)
     agent.stop()
     # What was on its way when it stopped is in the outbox still; nothing more comes now.
@@ -251,9 +259,8 @@ def table(outcomes: list[Outcome]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _free_port() -> int:
-    import socket
-
+def free_port() -> int:
+    """A TCP port on the loopback interface that was free just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -100,10 +100,14 @@ class Link:
         self._client.loop_stop()
 
     def publish(self, topic: str, payload: bytes) -> bool:
-        """Send at QoS 1; False where there is no connection, and it is then not sent later either."""
+        """Send an acknowledgement; False where there is no connection, and it is then not sent later either.
+
+        At QoS 0: one that gets lost costs its device a message sent again, and no more; at QoS 1 each would cost the
+        server two.
+        """
         if not self._client.is_connected():
             return False
-        return self._client.publish(topic, payload, qos=1).rc is MQTTErrorCode.MQTT_ERR_SUCCESS
+        return self._client.publish(topic, payload, qos=0).rc is MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _on_connect(
         self, client: paho.Client, _data: Any, _flags: paho.ConnectFlags, reason: ReasonCode, _properties: Any

@@ -7,7 +7,7 @@ that is not online vanish, lest they look like measurements; its counters, `drif
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
@@ -41,45 +41,31 @@ SERVER_QUEUE = Spec("driftprint_server_queue_messages", "gauge", (), "Messages r
 SERVER_STORE_ERRORS = Spec("driftprint_server_store_errors_total", "counter", (), "Writes that the store refused.")
 SERVER_DEVICES = Spec("driftprint_server_devices", "gauge", ("state",), "Known devices, by state.")
 
-CATALOGUE = (
-    *DEVICE_CATALOGUE,
+SERVER_CATALOGUE = (
     *(SERVER_INFO, SERVER_CONNECTED, SERVER_MESSAGES, SERVER_REJECTED, SERVER_ACKED, SERVER_QUEUE),
     *(SERVER_STORE_ERRORS, SERVER_DEVICES),
 )
-"""Every metric, in the order of exposition."""
+"""The server's own metrics, in the order of exposition."""
+
+CATALOGUE = (*DEVICE_CATALOGUE, *SERVER_CATALOGUE)
+"""Every metric of ``/metrics``, in the order of exposition."""
 
 
 class FleetCollector(Collector):
-    """The fleet and the server as Prometheus sees them.
+    """The fleet's devices as Prometheus sees them.
 
     Args:
         fleet: the devices.
-        counts: what the server counts of itself.
         clock: tells who is silent.
         stale_after_seconds: how long is silent.
         max_classes: at most this many predicted classes a stream, those with the most frames.
-        connected: whether the broker is there.
-        queue_length: messages not yet taken in.
     """
 
-    def __init__(
-        self,
-        fleet: Fleet,
-        *,
-        counts: Counts,
-        clock: Clock,
-        stale_after_seconds: float,
-        max_classes: int,
-        connected: Callable[[], bool],
-        queue_length: Callable[[], int],
-    ) -> None:
+    def __init__(self, fleet: Fleet, *, clock: Clock, stale_after_seconds: float, max_classes: int) -> None:
         self._fleet = fleet
-        self._counts = counts
         self._clock = clock
         self._stale_after_seconds = stale_after_seconds
         self._max_classes = max_classes
-        self._connected = connected
-        self._queue_length = queue_length
 
     def describe(self) -> list[Metric]:
         """Names are known beforehand; nothing is collected at registration."""
@@ -87,14 +73,10 @@ class FleetCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All families with their samples; those without samples too."""
-        families = Families(CATALOGUE)
-        states = dict.fromkeys(Liveness, 0)
+        families = Families(DEVICE_CATALOGUE)
         now = self._clock.now().wall
         for device in self._fleet.devices():
-            liveness = device.liveness(now, stale_after_seconds=self._stale_after_seconds)
-            states[liveness] += 1
-            self._device(families, device, liveness)
-        self._server(families, states)
+            self._device(families, device, device.liveness(now, stale_after_seconds=self._stale_after_seconds))
         yield from families.metrics()
 
     def _device(self, families: Families, device: Device, liveness: Liveness) -> None:
@@ -124,7 +106,43 @@ class FleetCollector(Collector):
                 max_classes=self._max_classes,
             )
 
-    def _server(self, families: Families, states: Mapping[Liveness, int]) -> None:
+
+class ServerCollector(Collector):
+    """The server as Prometheus sees it.
+
+    Args:
+        fleet: the devices.
+        counts: what the server counts of itself.
+        clock: tells who is silent.
+        stale_after_seconds: how long is silent.
+        connected: whether the broker is there.
+        queue_length: messages not yet taken in.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        *,
+        counts: Counts,
+        clock: Clock,
+        stale_after_seconds: float,
+        connected: Callable[[], bool],
+        queue_length: Callable[[], int],
+    ) -> None:
+        self._fleet = fleet
+        self._counts = counts
+        self._clock = clock
+        self._stale_after_seconds = stale_after_seconds
+        self._connected = connected
+        self._queue_length = queue_length
+
+    def describe(self) -> list[Metric]:
+        """Names are known beforehand; nothing is collected at registration."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """All families with their samples; those without samples too."""
+        families = Families(SERVER_CATALOGUE)
         families.add(SERVER_INFO, (VERSION,), 1)
         families.add(SERVER_CONNECTED, (), self._connected())
         for kind, total in self._counts.messages.items():
@@ -134,12 +152,21 @@ class FleetCollector(Collector):
         families.add(SERVER_ACKED, (), self._counts.acks)
         families.add(SERVER_QUEUE, (), self._queue_length())
         families.add(SERVER_STORE_ERRORS, (), self._counts.store_errors)
-        for state, devices in states.items():
+        for state, devices in self._devices_by_state().items():
             families.add(SERVER_DEVICES, (state.value,), devices)
+        yield from families.metrics()
+
+    def _devices_by_state(self) -> dict[Liveness, int]:
+        now = self._clock.now().wall
+        states = dict.fromkeys(Liveness, 0)
+        for device in self._fleet.devices():
+            states[device.liveness(now, stale_after_seconds=self._stale_after_seconds)] += 1
+        return states
 
 
-def make_registry(collector: Collector) -> CollectorRegistry:
+def make_registry(*collectors: Collector) -> CollectorRegistry:
     """A registry with nothing else in it."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(collector)
+    for collector in collectors:
+        registry.register(collector)
     return registry

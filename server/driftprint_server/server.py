@@ -20,7 +20,7 @@ from driftprint_server.config import HttpSettings, ServerSettings
 from driftprint_server.counts import Counts
 from driftprint_server.fleet import Fleet
 from driftprint_server.link import Link, Received
-from driftprint_server.metrics import FleetCollector, make_registry
+from driftprint_server.metrics import FleetCollector, ServerCollector, make_registry
 from driftprint_server.store import Store
 from driftprint_server.views import FleetView, fleet_view
 from driftprint_server.web import make_app
@@ -60,20 +60,25 @@ class Server:
         self._worker = Worker(
             inbox, fleet=self._fleet, store=self._store, publish=self._link.publish, counts=counts, clock=clock
         )
-        collector = FleetCollector(
+        stale_after_seconds = settings.fleet.stale_after_seconds
+        of_server = ServerCollector(
             self._fleet,
             counts=counts,
             clock=clock,
-            stale_after_seconds=settings.fleet.stale_after_seconds,
-            max_classes=settings.fleet.max_classes,
+            stale_after_seconds=stale_after_seconds,
             connected=lambda: self._link.connected,
             queue_length=inbox.qsize,
         )
+        of_devices = FleetCollector(
+            self._fleet,
+            clock=clock,
+            stale_after_seconds=stale_after_seconds,
+            max_classes=settings.fleet.max_classes,
+        )
+        of_fleet = AggregateCollector(self._fleet, clock=clock, stale_after_seconds=stale_after_seconds)
         app = make_app(
-            registry=make_registry(collector),
-            fleet_registry=make_registry(
-                AggregateCollector(self._fleet, clock=clock, stale_after_seconds=settings.fleet.stale_after_seconds)
-            ),
+            registry=make_registry(of_devices, of_server),
+            fleet_registry=make_registry(of_fleet, of_server),
             view=self.view,
             problems=self.problems,
             stopping=self._ending.is_set,

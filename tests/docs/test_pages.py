@@ -20,6 +20,7 @@ from bench.day import report as day
 from bench.detection import report as detection
 from bench.detection.results import Results as Detection
 from bench.faults import disk, kills
+from bench.fleet import __main__ as fleet
 from bench.footprint import __main__ as footprint
 from bench.overhead.report import Results, summary, tables
 from driftprint import Monitor
@@ -62,6 +63,11 @@ def test_the_detection_quoted_is_the_measured_one() -> None:
 def test_the_decisions_quoted_are_the_measured_ones() -> None:
     results = decisions.Results.model_validate_json((ROOT / "bench/results/decisions.json").read_text())
     assert quoted(ROOT / "docs/agent.md", "decisions") == decisions.tables(results)
+
+
+def test_the_fleet_quoted_is_the_measured_one() -> None:
+    results = fleet.Results.model_validate_json((ROOT / "bench/results/fleet.json").read_text())
+    assert quoted(ROOT / "docs/performance.md", "fleet") == fleet.table(results)
 
 
 def test_the_footprint_quoted_is_the_measured_one() -> None:

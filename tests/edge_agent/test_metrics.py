@@ -21,7 +21,6 @@ from driftprint.version import VERSION
 from driftprint_edge.metrics import Metrics, MetricsSettings
 from driftprint_edge.scrape import DeviceCollector
 from driftprint_server.config import FleetSettings
-from driftprint_server.counts import Counts
 from driftprint_server.fleet import Fleet
 from driftprint_server.metrics import FleetCollector, make_registry
 from tests.brokers import free_port
@@ -99,16 +98,9 @@ def told_by_the_server(clock: FakeClock, *messages: DeviceMessage) -> str:
     for message in messages:
         fleet.apply(message, clock.wall)
     collector = FleetCollector(
-        fleet,
-        counts=Counts(),
-        clock=clock,
-        stale_after_seconds=settings.stale_after_seconds,
-        max_classes=settings.max_classes,
-        connected=lambda: True,
-        queue_length=lambda: 0,
+        fleet, clock=clock, stale_after_seconds=settings.stale_after_seconds, max_classes=settings.max_classes
     )
-    lines = generate_latest(make_registry(collector)).decode().splitlines(keepends=True)
-    return "".join(line for line in lines if "driftprint_server_" not in line)
+    return generate_latest(make_registry(collector)).decode()
 
 
 NOW = FakeClock().wall

@@ -11,7 +11,7 @@ from driftprint.messages import Cause, ClassStats, DeviceMessage, DeviceStatus, 
 from driftprint_server.aggregates import FLEET_CATALOGUE
 from driftprint_server.counts import Counts, Kind, Reason
 from driftprint_server.fleet import Fleet
-from driftprint_server.metrics import CATALOGUE, FleetCollector, make_registry
+from driftprint_server.metrics import CATALOGUE, FleetCollector, ServerCollector, make_registry
 from tests.promtool import promtool_complaints
 from tests.server.clocks import FakeClock
 from tests.server.messages import NEW, alert, health, state, window
@@ -34,15 +34,15 @@ class Exposed:
         self.counts = Counts()
         self.fleet = Fleet(max_devices=100, forget_after_seconds=1000)
         self.registry = make_registry(
-            FleetCollector(
+            FleetCollector(self.fleet, clock=self.clock, stale_after_seconds=60, max_classes=2),
+            ServerCollector(
                 self.fleet,
                 counts=self.counts,
                 clock=self.clock,
                 stale_after_seconds=60,
-                max_classes=2,
                 connected=lambda: True,
                 queue_length=lambda: 3,
-            )
+            ),
         )
         self.send(*messages)
 

@@ -11,7 +11,7 @@ from driftprint.messages import AlertStatus, Cause
 from driftprint_server.aggregates import AggregateCollector
 from driftprint_server.counts import Counts
 from driftprint_server.fleet import Fleet
-from driftprint_server.metrics import FleetCollector, make_registry
+from driftprint_server.metrics import FleetCollector, ServerCollector, make_registry
 from driftprint_server.views import FleetView, fleet_view
 from driftprint_server.web import fleet_events, make_app
 from tests.server.clocks import FakeClock
@@ -26,18 +26,19 @@ class Site:
         self.fleet = Fleet(max_devices=100, forget_after_seconds=1000)
         self.problems: list[str] = []
         self.stopping = False
-        collector = FleetCollector(
+        of_devices = FleetCollector(self.fleet, clock=self.clock, stale_after_seconds=60, max_classes=2)
+        of_server = ServerCollector(
             self.fleet,
             counts=Counts(),
             clock=self.clock,
             stale_after_seconds=60,
-            max_classes=2,
             connected=lambda: True,
             queue_length=lambda: 0,
         )
+        of_fleet = AggregateCollector(self.fleet, clock=self.clock, stale_after_seconds=60)
         self.app: FastAPI = make_app(
-            registry=make_registry(collector),
-            fleet_registry=make_registry(AggregateCollector(self.fleet, clock=self.clock, stale_after_seconds=60)),
+            registry=make_registry(of_devices, of_server),
+            fleet_registry=make_registry(of_fleet, of_server),
             view=self.view,
             problems=lambda: self.problems,
             stopping=lambda: self.stopping,
@@ -198,4 +199,5 @@ def test_the_fleet_as_a_whole_is_served_by_itself(site: Site) -> None:
     whole = site.get("/metrics/fleet")
     assert 'driftprint_fleet_devices{site="north",state="online"} 1.0' in whole.text
     assert "pi-1" not in whole.text
+    assert "driftprint_server_connected 1.0" in whole.text
     assert "openmetrics" in site.get("/metrics/fleet", Accept="application/openmetrics-text").headers["content-type"]

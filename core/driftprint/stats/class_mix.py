@@ -72,11 +72,11 @@ class MixDetector:
         mix: what was normal.
         threshold: the guaranteed mean run length to a false alarm, in predictions; > 1.
 
-    >>> detector = MixDetector(ClassMix(counts={"nut": 500, "bolt": 500}, stride=1), threshold=10_000)
+    >>> detector = MixDetector(ClassMix(counts={"nut": 500, "bolt": 400, "washer": 100}, stride=1), threshold=10_000)
     >>> for _ in range(60):
-    ...     detector.update("nut")
+    ...     detector.update("washer")
     >>> detector.declared, detector.most_changed
-    (True, 'nut')
+    (True, 'washer')
     """
 
     def __init__(self, mix: ClassMix, *, threshold: float) -> None:

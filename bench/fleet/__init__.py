@@ -1,0 +1,1 @@
+"""How many devices one server can hear out."""
