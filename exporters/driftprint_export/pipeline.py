@@ -38,6 +38,7 @@ from driftprint_export.learn import learn, responses_to_changed
 from driftprint_export.methods import DEFAULT_METHOD, METHODS, Responses
 from driftprint_export.parts import divide
 from driftprint_export.source import SourceModel, make_session
+from driftprint_export.traces import without_traces
 
 FEWEST_CALIBRATION = 50
 
@@ -155,7 +156,7 @@ def export(
     )
     learnt = learn(method, combination, parts.fit.kept.responses(logits), held_out, altered)
     reference = learnt.score(held_out)
-    fused = fuse(source, layers, learnt, logits, moments=method.needs_moments)
+    fused = without_traces(fuse(source, layers, learnt, logits, moments=method.needs_moments))
     _check_outputs(source, fused, preprocess(first))
 
     draft = Manifest(
