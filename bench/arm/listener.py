@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import threading
-from types import TracebackType
 
-import paho.mqtt.client as paho
-from paho.mqtt.reasoncodes import ReasonCode
+from typing_extensions import Self
 
-from driftprint.messages import AckMessage, AlertMessage, StreamMessage, WindowMessage, decode, encode
-from driftprint.mqtt import MqttSettings, make_client, start
-from driftprint.topics import DeviceTopic, StreamTopic, device_topic, parse, stream_topic
+from bench.subscriber import Subscriber
+from driftprint.messages import AlertMessage, StreamMessage, WindowMessage
+from driftprint.mqtt import MqttSettings
 
 _SECONDS = 10.0
 
 
-class Listener:
-    """Takes the windows and alerts of all devices, for as long as the context lasts.
+class Listener(Subscriber):
+    """Keeps the windows and alerts of all devices.
 
     Args:
         broker: where it is.
@@ -26,40 +24,21 @@ class Listener:
     """
 
     def __init__(self, broker: MqttSettings) -> None:
+        super().__init__(broker, "driftprint-arm", self._keep)
         self.windows: list[WindowMessage] = []
         self.alerts: list[AlertMessage] = []
-        self._broker = broker
+        self._where = f"{broker.host}:{broker.port}"
         self._subscribed = threading.Event()
-        self._client = make_client(broker, "driftprint-arm", clean_session=True)
-        self._client.on_connect = self._on_connect
-        self._client.on_subscribe = lambda *_: self._subscribed.set()
-        self._client.on_message = self._on_message
+        self.client.on_subscribe = lambda *_: self._subscribed.set()
 
-    def __enter__(self) -> Listener:
-        start(self._client, self._broker)
+    def __enter__(self) -> Self:
+        super().__enter__()
         if not self._subscribed.wait(_SECONDS):
-            raise TimeoutError(f"{self._broker.host}:{self._broker.port}: no answer from the broker")
+            raise TimeoutError(f"{self._where}: no answer from the broker")
         return self
 
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
-
-    def _on_connect(
-        self, client: paho.Client, _data: object, _flags: paho.ConnectFlags, _code: ReasonCode, _properties: object
-    ) -> None:
-        kinds = (StreamTopic.WINDOW, StreamTopic.ALERT)
-        client.subscribe([(stream_topic("+", "+", "+", kind), 1) for kind in kinds])
-
-    def _on_message(self, client: paho.Client, _data: object, received: paho.MQTTMessage) -> None:
-        message: StreamMessage
-        if parse(received.topic).kind is StreamTopic.ALERT:
-            message = decode(AlertMessage, bytes(received.payload), topic=received.topic)
+    def _keep(self, message: StreamMessage) -> None:
+        if isinstance(message, AlertMessage):
             self.alerts.append(message)
-        else:
-            message = decode(WindowMessage, bytes(received.payload), topic=received.topic)
+        elif isinstance(message, WindowMessage):
             self.windows.append(message)
-        ack = AckMessage(instance=message.instance, seqs=(message.seq,))
-        client.publish(device_topic(message.site, message.device, DeviceTopic.ACK), encode(ack), qos=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import tempfile
 import time
 import urllib.request
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 from rich.console import Console
 
+from bench.faults.kills import free_port
 from bench.footprint.processes import agent, bare
 from bench.overhead.inference import fingerprint
 from bench.overhead.nets import NETS, Net
@@ -61,7 +61,7 @@ def measure_start(net: Net, folder: Path) -> Start:
     (folder / "bare.onnx").write_bytes(model)
     write_bundle(folder / "bench-1.driftprint", bundle.manifest, bundle.model, bundle.golden)
     frames = np.random.default_rng(1).integers(0, 256, (WARM_FRAMES, net.size, net.size, 3), dtype=np.uint8)
-    port = _free_port()
+    port = free_port()
     config = _configure(folder, str(folder / "bench-1.driftprint"), frames, port, frames_per_second=200)
     bares, agents, resident = [], [], []
     for _ in range(STARTS):
@@ -85,7 +85,7 @@ def measure_long_run(frames: int, samples: int, folder: Path) -> list[Sample]:
     """What an agent has in RAM as it goes on, a tenth of the frames outliers, with no broker to send anything to."""
     digits = load_digits(Part.DEMO).frames[:450]
     odd = np.random.default_rng(0).integers(0, 256, (50, *digits.shape[1:]), dtype=np.uint8)
-    port = _free_port()
+    port = free_port()
     config = _configure(folder, "digits", np.concatenate([digits, odd]), port, frames_per_second=100_000)
     seen: list[Sample] = []
     with agent(config) as running:
@@ -132,12 +132,6 @@ def _frames_total(port: int) -> float:
         text = answer.read().decode()
     found = re.search(r"^driftprint_frames_total\{.*\} (\S+)$", text, re.MULTILINE)
     return float(found[1]) if found else 0.0
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def main(

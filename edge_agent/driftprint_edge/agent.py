@@ -19,7 +19,7 @@ from driftprint_edge.config import AgentSettings, StreamSettings
 from driftprint_edge.fetch import over_http
 from driftprint_edge.home_assistant import birth_topic, discovery
 from driftprint_edge.link import AgentHealth, Discovery, Link
-from driftprint_edge.opening import named, open_metrics, open_store, open_watch, trusted_keys
+from driftprint_edge.opening import load_watch, named, open_metrics, open_store, open_watch, trusted_keys
 from driftprint_edge.progress import Progress
 from driftprint_edge.reports import StreamId
 from driftprint_edge.sources import Source
@@ -29,7 +29,7 @@ from driftprint_edge.supervisor import Supervisor
 from driftprint_edge.swaps import Running, Swaps
 from driftprint_edge.turns import Turns
 from driftprint_edge.vitals import VitalsReader
-from driftprint_edge.watch import Watch, load_scorer, make_watch
+from driftprint_edge.watch import Watch
 
 DRAIN_SECONDS = 10.0
 """When all sources have ended, the agent waits this long for the server to acknowledge the last messages."""
@@ -79,12 +79,8 @@ class Agent:
             trusted=self._trusted,
             folder=settings.bundles_path,
             open_address=over_http(settings.bundles.ca_file),
-            make_watch=lambda bundle, stream: make_watch(
-                load_scorer(bundle, stream),
-                stream,
-                settings,
-                site=self._store.baseline(stream.name, bundle.manifest.id),
-                start=clock.now(),
+            make_watch=lambda bundle, stream: load_watch(
+                bundle, stream, settings, clock, baseline=self._store.baseline
             ),
             clock=clock,
             random=Random(),
@@ -190,8 +186,6 @@ class Agent:
             self._log.error("stream ended", stream=name, what=repr(error), exc_info=True)
             return
         self._progress.over(f"stream {name}")
-        if not any(thread.name in self._streams for thread in threading.enumerate() if thread.name != name):
-            self._progress.over("frames")
 
     def _reload(self, read_settings: Callable[[], AgentSettings]) -> None:
         """Take over what can be changed while it runs: which bundles the streams run."""

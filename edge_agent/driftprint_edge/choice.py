@@ -31,13 +31,9 @@ class BundleChoice(BaseModel):
     refused: tuple[str, ...] = ()
     """Bundles, by name and version, that were gone back from since they did not run; they are not taken again."""
 
-    def back(self, *, refuse: bool) -> BundleChoice:
-        """The one before it instead: one step, there is no second.
-
-        Args:
-            refuse: whether this one is not to be taken again.
-        """
-        refused = (*self.refused, self.bundle_id)[-20:] if refuse else self.refused
+    def back(self) -> BundleChoice:
+        """The one before it instead: one step, there is no second. This one is not taken again."""
+        refused = (*self.refused, self.bundle_id)[-20:]
         return self.model_copy(
             update={"bundle": self.previous, "bundle_id": "", "confirmed": True, "starts": 0, "refused": refused}
         )
@@ -102,6 +98,6 @@ def go_back(stream: str, configured: str, choices: Choices, why: str) -> Start:
     choice = choices.choice(stream)
     if choice is None or choice.bundle == choice.previous:
         return Start(configured, why)
-    before = choice.back(refuse=True)
+    before = choice.back()
     choices.choose(stream, before)
     return Start(before.bundle, why)

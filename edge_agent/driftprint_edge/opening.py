@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from driftprint.bundle import read_bundle
+from driftprint.bundle import Bundle, read_bundle
 from driftprint.clock import Clock
 from driftprint.errors import ConfigError, DriftprintError, StoreError
 from driftprint.installed import find_bundle
@@ -31,31 +31,36 @@ def open_watch(
     Raises:
         DriftprintError: where it cannot be used.
     """
-    scorer = load_scorer(read_bundle(find_bundle(stream.bundle), trusted=trusted), stream)
-    site = baseline(stream.name, scorer.manifest.id)
-    return make_watch(scorer, stream, settings, site=site, start=clock.now())
+    return load_watch(
+        read_bundle(find_bundle(stream.bundle), trusted=trusted), stream, settings, clock, baseline=baseline
+    )
 
 
-def open_stream(
-    stream: StreamSettings,
-    settings: AgentSettings,
-    clock: Clock,
-    *,
-    baseline: Baselines = lambda _stream, _bundle: None,
-) -> tuple[Source, Watch]:
-    """A stream's source and what watches it.
+def load_watch(
+    bundle: Bundle, stream: StreamSettings, settings: AgentSettings, clock: Clock, *, baseline: Baselines
+) -> Watch:
+    """Load a bundle for a stream, which replays its golden frames.
+
+    Raises:
+        DriftprintError: where it cannot be used.
+    """
+    site = baseline(stream.name, bundle.manifest.id)
+    return make_watch(load_scorer(bundle, stream), stream, settings, site=site, start=clock.now())
+
+
+def open_stream(stream: StreamSettings, settings: AgentSettings, clock: Clock) -> tuple[Source, Watch]:
+    """A stream's source and what watches it, with nothing learnt at its site.
 
     Args:
         stream: which.
         settings: agent.toml.
         clock: dates everything.
-        baseline: what was learnt at its site.
 
     Raises:
         DriftprintError: where one of them cannot be used; naming the stream.
     """
     with named(stream):
-        watch = open_watch(stream, settings, clock, baseline=baseline, trusted=trusted_keys(settings))
+        watch = open_watch(stream, settings, clock, baseline=lambda *_: None, trusted=trusted_keys(settings))
         return stream.source.open(clock), watch
 
 
@@ -134,7 +139,7 @@ def roll_back(settings: AgentSettings, stream: str, clock: Clock) -> str:
             return f"{stream}: it runs what agent.toml names, or has gone back already"
         if store.volatile:
             raise StoreError("the disk takes no writes", where=str(settings.store.path))
-        store.choose(stream, choice.back(refuse=True))
+        store.choose(stream, choice.back())
         return f"{stream}: back from {choice.bundle_id} to {choice.previous}"
     finally:
         store.close()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from driftprint.stats.beta import ratio_bound
-from driftprint.stats.edetector import EDetector, EDetectorState
+from driftprint.stats.edetector import EDetector, EDetectorState, log_mean_exp
 
 MOST_CLASSES = 12
 """That are watched each by itself, the most frequent ones; all others count as one."""
@@ -104,9 +104,7 @@ class MixDetector:
     @property
     def log_evidence(self) -> float:
         """Log of the mean of all detectors' evidence; minus infinity before the first prediction."""
-        logs = [detector.log_evidence for detector in self._detectors.values()]
-        top = max(logs, default=-math.inf)
-        return top if top == -math.inf else top + math.log(sum(math.exp(log - top) for log in logs) / len(logs))
+        return log_mean_exp([detector.log_evidence for detector in self._detectors.values()])
 
     @property
     def relative_evidence(self) -> float:

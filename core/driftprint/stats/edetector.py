@@ -68,10 +68,7 @@ class EDetector:
     @property
     def log_evidence(self) -> float:
         """Log of the mean of ``M_q`` over the alternatives; minus infinity before the first outcome."""
-        top = max(self._log_m)
-        if top == -math.inf:
-            return top
-        return top + math.log(sum(math.exp(log_m - top) for log_m in self._log_m) / len(self._log_m))
+        return log_mean_exp(self._log_m)
 
     @property
     def relative_evidence(self) -> float:
@@ -95,6 +92,14 @@ class EDetector:
         """Go on from a saved state; one of another grid is ignored and the evidence starts anew."""
         if len(state.log_m) == len(self._log_m) and all(math.isfinite(log_m) for log_m in state.log_m):
             self._log_m = list(state.log_m)
+
+
+def log_mean_exp(logs: Sequence[float]) -> float:
+    """``log(mean(exp(logs)))`` without overflow; minus infinity for no logs, and for logs of noughts."""
+    top = max(logs, default=-math.inf)
+    if top == -math.inf:
+        return top
+    return top + math.log(sum(math.exp(log - top) for log in logs) / len(logs))
 
 
 _LOWEST = -1e6  # stands for minus infinity where JSON must carry it: exp of it is 0
