@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,86 +20,133 @@ from bench.faults.kills import Broker, free_port
 from bench.quoting import quote
 
 FLEETS = (1_000, 10_000, 100_000)
-PAGE = 4096
 
 
 class Row(BaseModel):
-    """One size of fleet."""
+    """One fleet."""
 
     devices: int
+    history: bool
+    """Whether the server kept one."""
+    every_seconds: float
+    """How often each device spoke; 0 for as often as the server would hear them."""
+    seconds: float
+    """How long they spoke."""
     sent: int
     acknowledged: int
     per_second: float
+    cpu_microseconds: float
+    """Of the server, for each message."""
     resident_bytes: int
-    """Of the server, at the end."""
+    """Of the server, at most."""
     scrape_seconds: float
-    """Of ``/metrics`` with every device in it."""
+    """Of ``/metrics`` with every device in it, while they spoke."""
     scrape_bytes: int
+    longest_silence_seconds: float
+    """Between two acknowledgements."""
 
 
 class Results(BaseModel):
-    """All sizes."""
+    """All fleets."""
 
     rows: list[Row]
 
 
-def measure(devices: int, seconds: float, folder: Path) -> Row:
+def measure(devices: int, seconds: float, every: float, folder: Path, *, history: bool) -> Row:
     """A server, a real broker and so many devices on this machine.
 
     Args:
         devices: how many.
         seconds: how long they speak.
+        every: how often each of them does; 0 for as often as the server hears them.
         folder: for everything.
+        history: whether the server keeps one.
     """
-    # As in deploy/mosquitto: by default a broker drops what is beyond 1,000 messages.
-    broker = Broker(folder, free_port(), ("max_queued_messages 100000", "max_queued_bytes 268435456"))
+    # As in deploy/mosquitto: by default a broker drops what is beyond 1,000 messages, and has 20 on their way.
+    broker = Broker(
+        folder,
+        free_port(),
+        ("max_queued_messages 100000", "max_queued_bytes 268435456", "max_inflight_messages 1000"),
+    )
     port = free_port()
     broker.start()
     config = folder / "server.toml"
     config.write_text(
         f"[mqtt]\nport = {broker.port}\n[http]\nport = {port}\n[store]\npath = '{folder}/server.db'\n"
         f"[fleet]\nmax_devices = {2 * devices}\nstale_after_seconds = 3600\n"
+        f"[caps]\nstrangers_per_second = 100000\nmessages_per_second = 10000\nseries = {100 * devices}\n"
+        f"[history]\nenabled = {str(history).lower()}\n"
     )
     command = [sys.executable, "-m", "driftprint", "server", "--config", str(config)]
     server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         _wait_for_health(port)
-        told = subprocess.run(
-            [sys.executable, "-m", "bench.fleet.publisher", str(broker.port), str(devices), str(seconds)],
-            capture_output=True,
+        cpu_before = _cpu_seconds(server.pid)
+        publisher = subprocess.Popen(
+            [sys.executable, "-m", "bench.fleet.publisher", *map(str, (broker.port, devices, seconds, every))],
+            stdout=subprocess.PIPE,
             text=True,
-            check=True,
         )
-        said = json.loads(told.stdout)
+        time.sleep(0.7 * seconds)
         begin = time.perf_counter()
         exposed = _get(port, "/metrics", 120)
         scraped = time.perf_counter() - begin
-        resident = int(Path(f"/proc/{server.pid}/statm").read_text().split()[1]) * PAGE
+        told, _ = publisher.communicate()
+        said = json.loads(told)
+        cpu = _cpu_seconds(server.pid) - cpu_before
+        resident = _most_resident_bytes(server.pid)
     finally:
         server.terminate()
         server.wait(30)
         broker.kill()
     return Row(
         devices=devices,
+        history=history,
+        every_seconds=every,
+        seconds=seconds,
         sent=said["sent"],
         acknowledged=said["acknowledged"],
         per_second=round(said["acknowledged"] / said["seconds"]),
+        cpu_microseconds=round(1e6 * cpu / said["acknowledged"]),
         resident_bytes=resident,
         scrape_seconds=round(scraped, 1),
         scrape_bytes=len(exposed),
+        longest_silence_seconds=round(said["longest_silence"], 1),
     )
 
 
 def table(results: Results) -> str:
     """As Markdown."""
-    lines = ["| devices | windows sent | stored and acknowledged | a second | server, MB resident | /metrics takes |"]
-    lines.append("|---|---|---|---|---|---|")
-    lines += [
-        f"| {row.devices:,} | {row.sent:,} | {row.acknowledged:,} | **{row.per_second:,.0f}** "
-        f"| {row.resident_bytes / 1e6:,.0f} | {row.scrape_seconds:.1f} s, {row.scrape_bytes / 1e6:.0f} MB |"
-        for row in results.rows
-    ]
+    head = (
+        *("devices", "history", "each speaks", "windows sent", "stored and acknowledged", "a second"),
+        *("server, µs of CPU each", "server, MB resident", "/metrics meanwhile takes", "longest without an answer"),
+    )
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for row in results.rows:
+        cells = (
+            f"{row.devices:,}",
+            "yes" if row.history else "no",
+            f"every {row.every_seconds:g} s" if row.every_seconds else "as it can",
+            f"{row.sent:,}",
+            f"{row.acknowledged:,}",
+            f"**{row.per_second:,.0f}**",
+            f"{row.cpu_microseconds:.0f}",
+            f"{row.resident_bytes / 1e6:,.0f}",
+            f"{row.scrape_seconds:.1f} s, {row.scrape_bytes / 1e6:.0f} MB",
+            f"{row.longest_silence_seconds:.1f} s",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _most_resident_bytes(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
 
 
 def _wait_for_health(port: int) -> None:
@@ -121,16 +169,22 @@ def _get(port: int, path: str, seconds: float) -> bytes:
 
 def main(
     out: Annotated[Path, typer.Option(help="The JSON file to write.")] = Path("bench/results/fleet.json"),
-    seconds: Annotated[float, typer.Option(help="How long each fleet speaks.", min=1)] = 30.0,
+    seconds: Annotated[float, typer.Option(help="How long each fleet speaks as fast as it can.", min=1)] = 30.0,
     devices: Annotated[list[int] | None, typer.Option(help="A size of fleet; may be given again.")] = None,
+    every: Annotated[float, typer.Option(help="Then the largest fleet again, each device every so many seconds.")] = 10,
+    minutes: Annotated[float, typer.Option(help="For so long; 0 for not at all.", min=0)] = 10.0,
     quoted: Annotated[bool, typer.Option(help="Put the table into docs/performance.md.")] = True,
 ) -> None:
-    """Measure what one server takes in, over a real broker, with all of it on this machine. Some minutes."""
+    """Measure what one server takes in, over a real broker, with all of it on this machine. A quarter of an hour."""
     console = Console(stderr=True)
+    counts = devices or FLEETS
+    fleets = [(count, seconds, 0.0, history) for history in (False, True) for count in counts]
+    if minutes:
+        fleets.append((max(counts), 60 * minutes, every, False))
     rows = []
-    for count in devices or FLEETS:
+    for count, length, pace, history in fleets:
         with console.status(f"{count:,} devices"), tempfile.TemporaryDirectory() as folder:
-            rows.append(measure(count, seconds, Path(folder)))
+            rows.append(measure(count, length, pace, Path(folder), history=history))
     results = Results(rows=rows)
     out.write_text(results.model_dump_json(indent=1) + "\n")
     if quoted:

@@ -1,6 +1,7 @@
 """Run as a script: speaks for many devices at once, and says how many of their windows the server has acknowledged.
 
-``python -m bench.fleet.publisher PORT DEVICES SECONDS``. As devices do, it keeps a limited number unacknowledged.
+``python -m bench.fleet.publisher PORT DEVICES SECONDS [EVERY]``: each device speaks every so many seconds; without it,
+as often as it can. As devices do, they keep a limited number of messages unacknowledged.
 """
 
 from __future__ import annotations
@@ -9,74 +10,83 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Callable
 
-import paho.mqtt.client as paho
-
-from driftprint.messages import (
-    AckMessage,
-    BundleRef,
-    ClassStats,
-    WindowKind,
-    WindowMessage,
-    WindowStats,
-    decode,
-    encode,
-)
-from driftprint.mqtt import MqttSettings, make_client, start
+from bench.fleet.wire import Wire, publish, published
+from driftprint.messages import BundleRef, ClassStats, WindowKind, WindowMessage, WindowStats, encode
 from driftprint.topics import PREFIX, StreamTopic, stream_topic
 
 MOST_UNACKNOWLEDGED = 3000
-_SEQ = 123_456_789
+AT_ONCE = 50
+_SEQ, _NOW = 123_456_789, 1_700_000_000.5  # stand for others
 
 
 class Devices:
     """So many devices, each with a stream.
 
     Args:
-        broker: where to speak.
+        port: of the broker.
         count: how many.
     """
 
-    def __init__(self, broker: MqttSettings, count: int) -> None:
+    def __init__(self, port: int, count: int) -> None:
         self.acknowledged = 0
-        self._room = threading.Semaphore(MOST_UNACKNOWLEDGED)
+        self.longest_silence = 0.0
+        """Seconds between two acknowledgements."""
+        self._heard_at: float | None = None
+        self._changed = threading.Condition()
         self._messages = [_message(number) for number in range(count)]
-        self._client = make_client(broker, "bench", clean_session=True)
-        self._client.max_inflight_messages_set(MOST_UNACKNOWLEDGED)
-        subscribed = threading.Event()
-        self._client.on_connect = lambda client, *_: client.subscribe(f"{PREFIX}/bench/+/ack", qos=1)
-        self._client.on_subscribe = lambda *_: subscribed.set()
-        self._client.on_message = self._on_ack
-        start(self._client, broker)
-        if not subscribed.wait(10):
-            raise TimeoutError("no answer from the broker")
+        self._wire = Wire(port, "bench")
+        self._wire.subscribe(f"{PREFIX}/bench/+/ack")
+        self._sent = 0
+        threading.Thread(target=self._hear, daemon=True).start()
 
-    def speak(self, seconds: float) -> int:
-        """Send one window after another, device by device, for so long; how many."""
-        end = time.monotonic() + seconds
-        sent = 0
-        while time.monotonic() < end:
-            topic, before, after = self._messages[sent % len(self._messages)]
-            if not self._room.acquire(timeout=1):
+    def speak(self, seconds: float, every: float) -> int:
+        """Send one window after another, device by device, for so long; how many.
+
+        Args:
+            seconds: how long.
+            every: how often each device speaks, in seconds; 0 for as often as the server hears them.
+        """
+        begin = time.monotonic()
+        while (passed := time.monotonic() - begin) < seconds:
+            if every and self._sent * every > passed * len(self._messages):
+                time.sleep(0.002)
                 continue
-            self._client.publish(topic, before + str(sent + 1).encode() + after, qos=1)
-            sent += 1
-        return sent
+            self._wait_for(lambda: self._sent - self.acknowledged <= MOST_UNACKNOWLEDGED - AT_ONCE, 1)
+            numbers = range(self._sent, self._sent + AT_ONCE)
+            self._wire.send(b"".join(map(self._packet, numbers)))
+            self._sent += AT_ONCE
+        return self._sent
 
     def wait(self, count: int, seconds: float) -> None:
         """Until so many are acknowledged, or so long."""
-        end = time.monotonic() + seconds
-        while self.acknowledged < count and time.monotonic() < end:
-            time.sleep(0.05)
+        self._wait_for(lambda: self.acknowledged >= count, seconds)
 
-    def _on_ack(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
-        ack = decode(AckMessage, bytes(message.payload), topic=message.topic)
-        self.acknowledged += len(ack.seqs)
-        self._room.release(len(ack.seqs))
+    def _wait_for(self, condition: Callable[[], bool], seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(condition, seconds)
+
+    def _packet(self, number: int) -> bytes:
+        topic, before, between, after = self._messages[number % len(self._messages)]
+        payload = b"%b%d%b%.3f%b" % (before, number + 1, between, time.time(), after)
+        return publish(topic, payload, number % 65535 + 1)
+
+    def _hear(self) -> None:
+        for kind, body in self._wire.packets():
+            payload = published(kind, body)
+            if payload is not None:
+                now = time.monotonic()
+                if self._heard_at is not None:
+                    self.longest_silence = max(self.longest_silence, now - self._heard_at)
+                self._heard_at = now
+                with self._changed:
+                    self.acknowledged += len(json.loads(payload)["seqs"])
+                    self._changed.notify()
 
 
-def _message(number: int) -> tuple[str, bytes, bytes]:
-    """A topic, and a window before and after its number."""
+def _message(number: int) -> tuple[str, bytes, bytes, bytes]:
+    """A topic, and a window before, between and after its number and the time."""
     device = f"device-{number}"
     classes = {str(digit): ClassStats(frames=10, outlier_ratio=0.1) for digit in range(10)}
     quantiles = {"0.5": 1.0, "0.9": 2.0, "0.99": 3.0}
@@ -90,7 +100,7 @@ def _message(number: int) -> tuple[str, bytes, bytes]:
         stream="camera",
         instance=f"{number:016x}",
         seq=_SEQ,
-        recorded_at=time.time(),
+        recorded_at=_NOW,
         bundle=BundleRef(name="parts", version=1),
         frames_total=100_000,
         outliers_total=5_000,
@@ -100,18 +110,24 @@ def _message(number: int) -> tuple[str, bytes, bytes]:
         alarm=False,
         evidence=0.1,
     )
-    before, after = encode(window).split(str(_SEQ).encode())
-    return stream_topic("bench", device, "camera", StreamTopic.WINDOW), before, after
+    before, rest = encode(window).split(str(_SEQ).encode())
+    between, after = rest.split(str(_NOW).encode())
+    return stream_topic("bench", device, "camera", StreamTopic.WINDOW), before, between, after
 
 
-def main(port: int, count: int, seconds: float) -> None:
-    devices = Devices(MqttSettings(host="127.0.0.1", port=port), count)
+def main(port: int, count: int, seconds: float, every: float = 0.0) -> None:
+    devices = Devices(port, count)
     begin = time.monotonic()
-    sent = devices.speak(seconds)
+    sent = devices.speak(seconds, every)
     devices.wait(sent, 30)
-    passed = time.monotonic() - begin
-    print(json.dumps({"sent": sent, "acknowledged": devices.acknowledged, "seconds": passed}))
+    said = {
+        "sent": sent,
+        "acknowledged": devices.acknowledged,
+        "seconds": time.monotonic() - begin,
+        "longest_silence": devices.longest_silence,
+    }
+    print(json.dumps(said))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
+    main(int(sys.argv[1]), int(sys.argv[2]), *map(float, sys.argv[3:]))

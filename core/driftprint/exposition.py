@@ -7,12 +7,15 @@ The only module of the shared library that needs the extra "metrics".
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
+from operator import attrgetter
+from typing import Generic, Protocol, TypeVar
 
 from prometheus_client.metrics_core import Metric
 
-from driftprint.messages import CAMERA_FAULTS, HealthMessage, WindowKind, WindowMessage, WindowStats
+from driftprint.messages import CAMERA_FAULTS, Cause, WindowKind
 
 DEVICE = ("site", "device")
 STREAM = ("site", "device", "stream")
@@ -166,83 +169,242 @@ class Families:
         yield from self._metrics.values()
 
 
-def add_health(families: Families, labels: Sequence[str], health: HealthMessage, *, present: bool) -> None:
+class Samples(Protocol):
+    """Takes samples, as `Families` does."""
+
+    def add(self, spec: Spec, labels: Sequence[str], value: float) -> None:
+        """Add a sample."""
+        ...
+
+
+class BundleReport(Protocol):
+    """What is shown of a `driftprint.messages.BundleRef`."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def version(self) -> int: ...  # noqa: D102
+
+
+class ClassReport(Protocol):
+    """What is shown of a `driftprint.messages.ClassStats`."""
+
+    @property
+    def frames(self) -> int: ...  # noqa: D102
+    @property
+    def outlier_ratio(self) -> float: ...  # noqa: D102
+
+
+class StatsReport(Protocol):
+    """What is shown of a `driftprint.messages.WindowStats`."""
+
+    @property
+    def kind(self) -> WindowKind: ...  # noqa: D102
+    @property
+    def frames(self) -> int: ...  # noqa: D102
+    @property
+    def outlier_ratio(self) -> float: ...  # noqa: D102
+    @property
+    def score_quantiles(self) -> Mapping[str, float]: ...  # noqa: D102
+    @property
+    def classes(self) -> Mapping[str, ClassReport]: ...  # noqa: D102
+
+
+class WindowReport(Protocol):
+    """What is shown of a `driftprint.messages.WindowMessage`, in whatever form it is kept."""
+
+    @property
+    def faults_total(self) -> Mapping[str, int]: ...  # noqa: D102
+    @property
+    def camera_faults(self) -> Sequence[Cause]: ...  # noqa: D102
+    @property
+    def bundle(self) -> BundleReport: ...  # noqa: D102
+    @property
+    def windows(self) -> Sequence[StatsReport]: ...  # noqa: D102
+
+
+class HealthReport(Protocol):
+    """What is shown of a `driftprint.messages.HealthMessage`, in whatever form it is kept."""
+
+    @property
+    def bundle_errors(self) -> Mapping[str, str]: ...  # noqa: D102
+
+
+M_contra = TypeVar("M_contra", contravariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Single(Generic[M_contra]):
+    """A family with one sample of a message.
+
+    Attributes:
+        spec: the family.
+        read: the sample's value; None where there is none.
+    """
+
+    spec: Spec
+    read: Callable[[M_contra], float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Several(Generic[M_contra]):
+    """A family with any number of samples of a message.
+
+    Attributes:
+        spec: the family.
+        read: the samples: the values of the labels beyond the message's own, and the sample's.
+    """
+
+    spec: Spec
+    read: Callable[[M_contra], Iterable[tuple[tuple[str, ...], float]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Readings(Generic[M_contra]):
+    """What is shown of one kind of message.
+
+    Attributes:
+        lasting: what is shown as long as the message is known.
+        present: what is shown while it holds.
+    """
+
+    lasting: tuple[Single[M_contra] | Several[M_contra], ...]
+    present: tuple[Single[M_contra] | Several[M_contra], ...]
+
+    def add(self, samples: Samples, labels: Sequence[str], message: M_contra, *, present: bool) -> None:
+        """Add what a message says.
+
+        Args:
+            samples: where to.
+            labels: the message's own: site and device, and its stream.
+            message: the latest.
+            present: whether it still holds.
+        """
+        for reading in (*self.lasting, *(self.present if present else ())):
+            if isinstance(reading, Several):
+                for more, value in reading.read(message):
+                    samples.add(reading.spec, (*labels, *more), value)
+            elif (only := reading.read(message)) is not None:
+                samples.add(reading.spec, labels, only)
+
+
+def _faulty(window: WindowReport) -> Iterable[tuple[tuple[str, ...], float]]:
+    return [((reason,), total) for reason, total in window.faults_total.items()]
+
+
+def _camera_faults(window: WindowReport) -> Iterable[tuple[tuple[str, ...], float]]:
+    return [(label, fault in window.camera_faults) for fault, label in _FAULT_LABELS]
+
+
+def _bundle(window: WindowReport) -> Iterable[tuple[tuple[str, ...], float]]:
+    return [((window.bundle.name, str(window.bundle.version)), 1)]
+
+
+def _ratios(window: WindowReport) -> Iterable[tuple[tuple[str, ...], float]]:
+    return [((stats.kind.value,), stats.outlier_ratio) for stats in _by_kind(window).values() if stats.frames]
+
+
+def _class_ratios(window: WindowReport, max_classes: int) -> Iterable[tuple[tuple[str, ...], float]]:
+    """The classes with the most frames and their outlier ratios."""
+    stats = _by_kind(window).get(WindowKind.COUNT)
+    if stats is None or not stats.frames:
+        return []
+    classes: Iterable[tuple[str, ClassReport]] = stats.classes.items()
+    if len(stats.classes) > max_classes:
+        classes = sorted(classes, key=lambda item: (-item[1].frames, item[0]))[:max_classes]
+    return [((name,), of_class.outlier_ratio) for name, of_class in classes]
+
+
+def _quantiles(window: WindowReport) -> Iterable[tuple[tuple[str, ...], float]]:
+    """Those that are quantiles: a scrape with another in it would be refused as a whole."""
+    stats = _by_kind(window).get(WindowKind.COUNT)
+    if stats is None or not stats.frames:
+        return []
+    by_label = {label: score for name, score in stats.score_quantiles.items() if (label := _quantile_label(name))}
+    return [((label,), score) for label, score in by_label.items()]
+
+
+def _by_kind(window: WindowReport) -> dict[WindowKind, StatsReport]:
+    """Of two windows of one kind a series can show but one: the first."""
+    return {stats.kind: stats for stats in reversed(window.windows)}
+
+
+_FAULT_LABELS = tuple((fault, (fault.value,)) for fault in CAMERA_FAULTS)
+_QUANTILE = re.compile(r"[01](\.[0-9]{1,6})?")
+
+
+@lru_cache(maxsize=256)
+def _quantile_label(name: str) -> str | None:
+    """How a quantile is exposed, however it was written; None for what is none."""
+    return str(float(name)) if _QUANTILE.fullmatch(name) and float(name) <= 1 else None
+
+
+HEALTH: Readings[HealthReport] = Readings(
+    lasting=(
+        Single(OUTBOX_DROPPED, attrgetter("outbox_dropped_total")),
+        Single(STORE_ERRORS, attrgetter("store_errors_total")),
+        Single(STORE_MENDED, attrgetter("store_mended_total")),
+    ),
+    present=(
+        Single(OUTBOX, attrgetter("outbox_messages")),
+        Single(STORE_VOLATILE, attrgetter("store_volatile")),
+        *(Single(spec, attrgetter(f"vitals.{field}")) for field, spec in VITALS.items()),
+        Several(BUNDLE_ERROR, lambda health: [((stream,), 1) for stream in health.bundle_errors]),
+    ),
+)
+"""What a health message says."""
+
+
+def window_readings(max_classes: int) -> Readings[WindowReport]:
+    """What a window message says; all but its alarm, of which an alert knows earlier, and when it was recorded.
+
+    Args:
+        max_classes: at most this many predicted classes, those with the most frames.
+    """
+    return Readings(
+        lasting=(
+            Single(FRAMES, attrgetter("frames_total")),
+            Single(OUTLIERS, attrgetter("outliers_total")),
+            Single(ALERTS, attrgetter("alerts_total")),
+            Several(FAULTY, _faulty),
+        ),
+        present=(
+            Single(EVIDENCE, attrgetter("evidence")),
+            Single(CLASS_MIX, attrgetter("class_mix_alarm")),
+            Several(CAMERA_FAULT, _camera_faults),
+            Single(RATE, attrgetter("frames_per_second")),
+            Several(BUNDLE, _bundle),
+            Several(OUTLIER_RATIO, _ratios),
+            Several(CLASS_RATIO, partial(_class_ratios, max_classes=max_classes)),
+            Several(SCORE, _quantiles),
+        ),
+    )
+
+
+def add_health(samples: Samples, labels: Sequence[str], health: HealthReport, *, present: bool) -> None:
     """Add what a health message says.
 
     Args:
-        families: where to.
+        samples: where to.
         labels: site and device.
         health: the latest.
         present: whether it still holds; if not, only its totals are added.
     """
-    families.add(OUTBOX_DROPPED, labels, health.outbox_dropped_total)
-    families.add(STORE_ERRORS, labels, health.store_errors_total)
-    families.add(STORE_MENDED, labels, health.store_mended_total)
-    if present:
-        families.add(OUTBOX, labels, health.outbox_messages)
-        families.add(STORE_VOLATILE, labels, health.store_volatile)
-        for name, spec in VITALS.items():
-            if (value := getattr(health.vitals, name)) is not None:
-                families.add(spec, labels, value)
-        for stream in health.bundle_errors:
-            families.add(BUNDLE_ERROR, (*labels, stream), 1)
+    HEALTH.add(samples, labels, health, present=present)
 
 
 def add_window(
-    families: Families, labels: Sequence[str], window: WindowMessage, *, at: float, present: bool, max_classes: int
+    samples: Samples, labels: Sequence[str], window: WindowReport, *, at: float, present: bool, max_classes: int
 ) -> None:
     """Add what a window message says; all but its alarm, of which an alert knows earlier.
 
     Args:
-        families: where to.
+        samples: where to.
         labels: site, device and stream.
         window: the latest.
         at: when it was recorded, Unix time in seconds.
         present: whether it still holds; if not, only its totals and `at` are added.
         max_classes: at most this many predicted classes, those with the most frames.
     """
-    families.add(FRAMES, labels, window.frames_total)
-    families.add(OUTLIERS, labels, window.outliers_total)
-    families.add(ALERTS, labels, window.alerts_total)
-    for reason, total in window.faults_total.items():
-        families.add(FAULTY, (*labels, reason), total)
-    families.add(WINDOW_AT, labels, at)
-    if present:
-        _add_present(families, labels, window, max_classes)
-
-
-def _add_present(families: Families, labels: Sequence[str], window: WindowMessage, max_classes: int) -> None:
-    families.add(EVIDENCE, labels, window.evidence)
-    families.add(CLASS_MIX, labels, window.class_mix_alarm)
-    for fault in CAMERA_FAULTS:
-        families.add(CAMERA_FAULT, (*labels, fault.value), fault in window.camera_faults)
-    families.add(RATE, labels, window.frames_per_second)
-    families.add(BUNDLE, (*labels, window.bundle.name, str(window.bundle.version)), 1)
-    # Of two windows of one kind a series can show but one.
-    by_kind = {stats.kind: stats for stats in reversed(window.windows)}
-    for kind, stats in by_kind.items():
-        if stats.frames:
-            families.add(OUTLIER_RATIO, (*labels, kind.value), stats.outlier_ratio)
-    by_count = by_kind.get(WindowKind.COUNT)
-    if by_count is not None and by_count.frames:
-        for name, ratio in _classes(by_count, max_classes):
-            families.add(CLASS_RATIO, (*labels, name), ratio)
-        for quantile, score in _quantiles(by_count.score_quantiles):
-            families.add(SCORE, (*labels, quantile), score)
-
-
-def _classes(window: WindowStats, max_classes: int) -> list[tuple[str, float]]:
-    """The classes with the most frames and their outlier ratios."""
-    by_frames = sorted(window.classes.items(), key=lambda item: (-item[1].frames, item[0]))
-    return [(name, stats.outlier_ratio) for name, stats in by_frames[:max_classes]]
-
-
-_QUANTILE = re.compile(r"^[01](\.[0-9]{1,6})?$")
-
-
-def _quantiles(reported: Mapping[str, float]) -> list[tuple[str, float]]:
-    """Those that are quantiles: a scrape with another in it would be refused as a whole."""
-    by_value = {
-        float(name): score for name, score in reported.items() if _QUANTILE.match(name) and 0 <= float(name) <= 1
-    }
-    return [(str(quantile), score) for quantile, score in sorted(by_value.items())]
+    samples.add(WINDOW_AT, labels, at)
+    window_readings(max_classes).add(samples, labels, window, present=present)

@@ -65,7 +65,7 @@ class StateMessage(DeviceMessage):
     status: DeviceStatus
     agent_version: Label = ""
     started_at: WallTime = 0.0
-    streams: tuple[StreamName, ...] = ()
+    streams: tuple[StreamName, ...] = Field(default=(), max_length=64)
 
 
 class Vitals(BaseModel):
@@ -127,7 +127,7 @@ class Wanted(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
-    version: Annotated[int, Field(ge=0)]
+    version: Count
     url: Annotated[str, Field(pattern=r"^https?://", max_length=2048)]
     """Of the bundle as a zip file. The device fetches it only where it asks for a signature."""
     back: bool = False
@@ -148,7 +148,7 @@ class BundleRef(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     name: Label
-    version: Annotated[int, Field(ge=0)]
+    version: Count
 
 
 class StreamMessage(DeviceMessage):
@@ -227,7 +227,7 @@ class WindowMessage(StreamMessage):
     """Frames that could not be scored, by reason."""
     alerts_total: Count
     """Alerts of drift raised since the instance was made."""
-    frames_per_second: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    frames_per_second: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
     """Scored frames per second since the message before."""
     windows: tuple[WindowStats, ...] = Field(default=(), max_length=8)
     alarm: bool

@@ -94,8 +94,13 @@ def make_client(
 
 def start(client: paho.Client, settings: MqttSettings, *, clean_session: bool = True) -> None:
     """Connect in the background and stay connected: a broker that is away is tried again for ever."""
-    client.connect_async(settings.host, settings.port, settings.keepalive_seconds, **_session(settings, clean_session))
+    prepare(client, settings, clean_session=clean_session)
     client.loop_start()
+
+
+def prepare(client: paho.Client, settings: MqttSettings, *, clean_session: bool = True) -> None:
+    """Tell a client where to connect to, for whoever runs its network traffic."""
+    client.connect_async(settings.host, settings.port, settings.keepalive_seconds, **_session(settings, clean_session))
 
 
 def _session(settings: MqttSettings, clean: bool) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from driftprint.errors import MessageError
 
 PREFIX = "driftprint/v1"
 ID_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
-_ID = re.compile(ID_PATTERN)
 
 
 class DeviceTopic(str, Enum):
@@ -113,15 +112,11 @@ def parse(topic: str) -> Address:
     >>> parse("driftprint/v1/north/pi-7/belt/alert").stream
     'belt'
     """
-    parts = topic.split("/")
-    if parts[:2] == PREFIX.split("/"):
-        match parts[2:]:
-            case [site, device, kind] if _ids(site, device) and kind in _DEVICE_KINDS:
-                return Address(site, device, None, _DEVICE_KINDS[kind])
-            case [site, device, stream, *kind] if (
-                _ids(site, device, stream) and stream not in _DEVICE_KINDS and "/".join(kind) in _STREAM_KINDS
-            ):
-                return Address(site, device, stream, _STREAM_KINDS["/".join(kind)])
+    if found := _TOPIC.fullmatch(topic):
+        site, device, of_device, stream, of_stream = found.groups()
+        if of_device is not None:
+            return Address(site, device, None, _DEVICE_KINDS[of_device])
+        return Address(site, device, stream, _STREAM_KINDS[of_stream])
     raise MessageError(
         f"not a topic of the form {PREFIX}/<site>/<device>[/<stream>]/<kind>", reason="topic", where=topic
     )
@@ -129,7 +124,8 @@ def parse(topic: str) -> Address:
 
 _DEVICE_KINDS = {kind.value: kind for kind in DeviceTopic}
 _STREAM_KINDS = {kind.value: kind for kind in StreamTopic}
-
-
-def _ids(*ids: str) -> bool:
-    return all(_ID.fullmatch(part) for part in ids)
+_A_DEVICES, _A_STREAMS = ("|".join(map(re.escape, kinds)) for kinds in (_DEVICE_KINDS, _STREAM_KINDS))
+_AN_ID = ID_PATTERN.strip("^$")
+_TOPIC = re.compile(
+    rf"{PREFIX}/({_AN_ID})/({_AN_ID})/(?:({_A_DEVICES})|(?!(?:{_A_DEVICES})/)({_AN_ID})/({_A_STREAMS}))"
+)

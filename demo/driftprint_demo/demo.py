@@ -140,7 +140,8 @@ class Demo:
         config.write_text(
             f'[mqtt]\nhost = "{self._mqtt.host}"\nport = {self._mqtt.port}\n\n'
             f"[http]\nport = {self._http_port}\n\n"
-            f'[store]\npath = "{self._folder / "server.db"}"\n'
+            f'[store]\npath = "{self._folder / "server.db"}"\n\n'
+            "[access]\nlogin = false\n"
         )
         return Process("the server", ["server", "--config", str(config)], self._folder / "server.log")
 

@@ -1,4 +1,6 @@
-"""``python -m docs.images.make`` (or ``make pictures``): the README's pictures, from a real run of the demo.
+"""``python -m docs.images.make`` (or ``make pictures``): the pictures of the documentation.
+
+The README's are from a real run of the demo; those of the page's other views from a day that `story` tells.
 
 Needs Chromium and the packages of the extra ``dev``.
 """
@@ -14,14 +16,17 @@ from pathlib import Path
 
 from rich.console import Console
 
+from docs.images.story import tell
 from driftprint.clock import SystemClock
 from driftprint_demo.demo import Demo
 from driftprint_demo.processes import free_port
 from tests.brokers import wait_for
 from tests.server.browser import Browser, find_chromium
+from tests.server.page_server import PageServer
 
 HERE = Path(__file__).parent
 COLUMNS = 96
+ALL_PICTURES = "[...document.querySelectorAll('.thumbnails img')].every((picture) => picture.naturalWidth > 0)"
 
 
 def main() -> None:
@@ -37,14 +42,37 @@ def main() -> None:
         if failure is not None:
             raise SystemExit(failure)
         take_terminal(console, workspace)
+        take_views(workspace)
+
+
+def take_views(workspace: Path) -> None:
+    """The page's views, in light and dark, on a desk and on a phone."""
+    server = PageServer(workspace, approve=True)
+    try:
+        server.take_all(tell())
+        charts = "document.querySelectorAll('.timechart path.line').length"
+        with Browser(find_chromium(), workspace / "device", width=1200, height=900) as browser:
+            browser.open(f"{server.url}/#/device/north/line-1")
+            wait_for(lambda: browser.ask(charts) > 8, what="the charts")
+            wait_for(lambda: browser.ask("document.querySelectorAll('details.course').length") > 1, what="the alerts")
+            browser.ask("document.querySelector('details.course').open = true")
+            wait_for(lambda: browser.ask("document.querySelectorAll('.revisions tr').length") > 1, what="the alert")
+            wait_for(lambda: browser.ask(ALL_PICTURES), what="the frames")
+            browser.picture(HERE / "device.png", whole=True)
+        with Browser(find_chromium(), workspace / "phone", width=390, height=844, dark=True) as browser:
+            browser.open(server.url)
+            wait_for(lambda: browser.ask("document.querySelectorAll('#current-list button').length") > 3, what="alerts")
+            browser.picture(HERE / "phone.png")
+    finally:
+        server.close()
 
 
 def take_page(url: str, workspace: Path) -> None:
     """The server's page once both changes are reported."""
     wait_for(lambda: alarms(url) >= 2, what="two alarms", seconds=60)
-    with Browser(find_chromium(), workspace / "page", width=1200, height=720) as browser:
+    with Browser(find_chromium(), workspace / "page", width=1200, height=830) as browser:
         browser.open(url)
-        wait_for(lambda: browser.ask("document.querySelectorAll('tbody tr').length") >= 3, what="the page's table")
+        wait_for(lambda: browser.ask("document.querySelectorAll('#rows tr').length") >= 3, what="the page's table")
         threading.Event().wait(3)  # for the sparklines to have something to draw
         browser.picture(HERE / "page.png")
 

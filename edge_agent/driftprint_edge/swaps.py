@@ -186,14 +186,14 @@ class Swaps:
         choice = self._choices.choice(order.stream)
         if order.wanted is None:
             path = order.path
-            bundle = read_bundle(find_bundle(path), trusted=self._trusted)
+            bundle = self._read(path)
         else:
             wanted_id = f"{order.wanted.name}-{order.wanted.version}"
             if wanted_id == current.id:
                 return False
             if choice is not None and wanted_id in choice.refused:
                 raise BundleError("the agent did not keep running with it before", where=wanted_id)
-            path, bundle = self._fetched(order.wanted, wanted_id)
+            path, bundle = self._wanted(order.wanted, wanted_id, before=None if choice is None else choice.previous)
             if not order.wanted.back:
                 check_not_older(bundle.manifest, current)
         watch = self._make_watch(bundle, running.settings)
@@ -218,8 +218,14 @@ class Swaps:
         self._tidy(keep={running.path, path})
         return True
 
-    def _fetched(self, wanted: Wanted, wanted_id: str) -> tuple[str, Bundle]:
-        """The wanted bundle, from the disk where it is the one before."""
+    def _wanted(self, wanted: Wanted, wanted_id: str, before: str | None) -> tuple[str, Bundle]:
+        """The wanted bundle; on a step back from the disk, where that has it.
+
+        Args:
+            wanted: which.
+            wanted_id: its name and version.
+            before: the path of the one that ran before; None where none did.
+        """
         if self._trusted is None:
             raise ConfigError(
                 "a bundle that comes over the network must be signed",
@@ -227,12 +233,18 @@ class Swaps:
                 fix="name a folder with the keys that you trust",
             )
         kept = self._folder / f"{wanted_id}{SUFFIX}"
-        if not (wanted.back and kept.exists()):
-            kept = fetch(wanted.url, self._folder, wanted_id, self._open)
-        bundle = read_bundle(kept, trusted=self._trusted)
+        for path in (before, str(kept)) if wanted.back else ():
+            with suppress(DriftprintError):  # another one, or a damaged one: it is fetched
+                if path is not None and (found := self._read(path)).manifest.id == wanted_id:
+                    return path, found
+        fetch(wanted.url, self._folder, wanted_id, self._open)
+        bundle = self._read(str(kept))
         if bundle.manifest.id != wanted_id:
             raise BundleError(f"is {bundle.manifest.id}, not {wanted_id}", where=wanted.url)
         return str(kept), bundle
+
+    def _read(self, path: str) -> Bundle:
+        return read_bundle(find_bundle(path), trusted=self._trusted)
 
     def _tidy(self, keep: set[str]) -> None:
         """Remove fetched bundles that no stream runs, or ran before."""

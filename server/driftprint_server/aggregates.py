@@ -14,8 +14,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from driftprint.clock import Clock
-from driftprint.exposition import Families, Spec
-from driftprint.messages import CAMERA_FAULTS, WindowKind, WindowMessage
+from driftprint.exposition import Families, Spec, WindowReport
+from driftprint.messages import CAMERA_FAULTS, WindowKind
 from driftprint_server.device import Device, Liveness
 from driftprint_server.fleet import Fleet
 
@@ -117,5 +117,5 @@ def _add_streams(device: Device, sums: Sums, ratios: list[float]) -> None:
         ratios += _ratio_by_count(window)
 
 
-def _ratio_by_count(window: WindowMessage) -> list[float]:
+def _ratio_by_count(window: WindowReport) -> list[float]:
     return [stats.outlier_ratio for stats in window.windows if stats.kind is WindowKind.COUNT and stats.frames][:1]

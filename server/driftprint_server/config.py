@@ -10,6 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from driftprint.errors import ConfigError
 from driftprint.mqtt import MqttSettings
 from driftprint.settings import Settings, explain, load_settings, state_folder
+from driftprint_server.access.settings import AccessSettings
+from driftprint_server.caps import CapSettings
+from driftprint_server.enrolment.settings import EnrolmentSettings
+from driftprint_server.history.settings import HistorySettings
+from driftprint_server.remote_write.settings import RemoteWriteSettings
+from driftprint_server.rollout.settings import RolloutSettings
+from driftprint_server.webhooks.settings import WebhookSettings
 
 DAY_SECONDS = 86_400.0
 
@@ -28,14 +35,26 @@ class BrokerSettings(MqttSettings):
 
     client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "driftprint-server"
     """The broker keeps our subscriptions and waiting messages under this name while we are away."""
+    share: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] | None = None
+    """The name of a group of replicas: this server is then one of them, takes its share of the messages, writes them by
+    remote write, and keeps nothing itself. Whoever knows the name could join: keep it secret."""
 
 
 class HttpSettings(_Table):
-    """The table ``[http]``: the page, ``/metrics`` and ``/healthz``."""
+    """The table ``[http]``: the page, the API, ``/metrics`` and ``/healthz``."""
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
-    """The address to listen on. There is no login, so put a proxy before anything but the loopback."""
+    """The address to listen on. For anything but the loopback give a certificate, or put a proxy before it."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8466
+    cert_file: Path | None = None
+    """TLS: the certificate, then those of the authorities between. A renewed one is taken up by itself."""
+    key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> HttpSettings:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together")
+        return self
 
 
 class StoreSettings(_Table):
@@ -54,9 +73,6 @@ class FleetSettings(_Table):
     """A device that says nothing for this long is forgotten, with its counters."""
     max_devices: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     """Messages of further devices are rejected and counted, so that a fault cannot fill the memory."""
-    enrolled: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.*-]+/[A-Za-z0-9_.*-]+$")], ...] = ("*/*",)
-    """Which devices are taken in: ``site/device``, where a star stands for anything; messages of others are rejected,
-    and counted."""
     max_classes: Annotated[int, Field(ge=0, le=1024)] = 20
     """Predicted classes per stream in the metrics: those with the most frames in the window."""
 
@@ -74,6 +90,22 @@ class ServerSettings(Settings):
     http: HttpSettings = HttpSettings()
     store: StoreSettings = Field(default_factory=StoreSettings)
     fleet: FleetSettings = FleetSettings()
+    access: AccessSettings = AccessSettings()
+    enrolment: EnrolmentSettings = EnrolmentSettings()
+    caps: CapSettings = CapSettings()
+    history: HistorySettings = HistorySettings()
+    rollout: RolloutSettings = RolloutSettings()
+    remote_write: tuple[RemoteWriteSettings, ...] = ()
+    webhook: tuple[WebhookSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ServerSettings:
+        if self.mqtt.share is not None and not self.remote_write:
+            raise ValueError("mqtt.share needs remote_write: a replica keeps nothing itself")
+        targets = [target.target for target in self.remote_write]
+        if len(set(targets)) < len(targets):
+            raise ValueError("remote_write: two targets have one host and port")
+        return self
 
     @property
     def broker(self) -> str:

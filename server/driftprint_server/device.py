@@ -7,23 +7,22 @@ server's: a device's wall clock is not trusted, only the age that it gives by it
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Generic, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from driftprint.errors import MessageError
 from driftprint.messages import (
     AlertMessage,
     AlertStatus,
     Cause,
-    DeviceMessage,
     DeviceStatus,
-    HealthMessage,
     StateMessage,
-    StreamMessage,
-    WindowMessage,
 )
 from driftprint_server.counts import Reason
+from driftprint_server.records import FleetMessage, HealthRecord, WindowRecord
 
 MOST_STREAMS = 64
 """Streams per device, as many as an agent may have."""
@@ -33,7 +32,7 @@ MOST_AGE_SECONDS = 30 * 86_400.0
 """Messages that claim to be older are taken to be this old."""
 _MOST_SUPERSEDED = 100
 
-M_co = TypeVar("M_co", bound=DeviceMessage, covariant=True)
+M_co = TypeVar("M_co", bound=FleetMessage, covariant=True)
 
 
 class Liveness(str, Enum):
@@ -46,12 +45,11 @@ class Liveness(str, Enum):
     """It said goodbye, or the broker did so for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Dated(Generic[M_co]):
+class Dated(Struct, Generic[M_co], frozen=True, gc=False):
     """A message and when what it says was so.
 
     Attributes:
-        message: with its age taken off, so that a message sent again is the same.
+        message: what it says, with its age taken off.
         at: Unix time in seconds, by the server's clock.
     """
 
@@ -59,8 +57,7 @@ class Dated(Generic[M_co]):
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
+class Stream(Struct, frozen=True, gc=False):
     """A device's stream.
 
     Attributes:
@@ -70,12 +67,11 @@ class Stream:
     """
 
     name: str
-    window: Dated[WindowMessage] | None = None
-    alerts: Mapping[str, Dated[AlertMessage]] = field(default_factory=dict)
+    window: Dated[WindowRecord] | None = None
+    alerts: Mapping[str, Dated[AlertMessage]] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(Struct, frozen=True, gc=False):
     """A device.
 
     Attributes:
@@ -97,8 +93,8 @@ class Device:
     superseded: tuple[str, ...] = ()
     last_seen: float | None = None
     state: Dated[StateMessage] | None = None
-    health: Dated[HealthMessage] | None = None
-    streams: Mapping[str, Stream] = field(default_factory=dict)
+    health: Dated[HealthRecord] | None = None
+    streams: Mapping[str, Stream] = {}
 
     def liveness(self, now: float, *, stale_after_seconds: float) -> Liveness:
         """Whether it is there at Unix time `now`."""
@@ -130,7 +126,7 @@ class Device:
         return self.last_seen is None or self.state.at >= self.last_seen
 
 
-def apply(device: Device | None, message: DeviceMessage, received_at: float, *, retained: bool = False) -> Device:
+def apply(device: Device | None, message: FleetMessage, received_at: float, *, retained: bool = False) -> Device:
     """What is known of a device after a message.
 
     Args:
@@ -153,9 +149,9 @@ def apply(device: Device | None, message: DeviceMessage, received_at: float, *, 
     match message:
         case StateMessage():
             device = _with_state(device, message, received_at)
-        case HealthMessage() if device.health is None or received_at >= device.health.at:
+        case HealthRecord() if device.health is None or received_at >= device.health.at:
             device = replace(device, health=Dated(message, received_at))
-        case WindowMessage():
+        case WindowRecord():
             device = _with_window(device, message, received_at)
         case AlertMessage():
             device = _with_alert(device, message, received_at)
@@ -164,9 +160,11 @@ def apply(device: Device | None, message: DeviceMessage, received_at: float, *, 
     return replace(device, last_seen=max(device.last_seen or 0.0, received_at))
 
 
-def happened_at(message: StreamMessage, received_at: float) -> float:
-    """When a message was recorded: Unix time in seconds, by the server's clock and the message's age."""
-    return received_at - min(message.age_seconds, MOST_AGE_SECONDS)
+def happened_at(message: FleetMessage, received_at: float) -> float:
+    """When what a message says was so: Unix time in seconds, by the server's clock and a stream's message's age."""
+    if isinstance(message, WindowRecord | AlertMessage):
+        return received_at - min(message.age_seconds, MOST_AGE_SECONDS)
+    return received_at
 
 
 def raised_at(alert: Dated[AlertMessage]) -> float:
@@ -192,43 +190,42 @@ def _with_state(device: Device, message: StateMessage, received_at: float) -> De
     return replace(device, state=Dated(message, received_at))
 
 
-def _with_window(device: Device, message: WindowMessage, received_at: float) -> Device:
+def _with_window(device: Device, message: WindowRecord, received_at: float) -> Device:
     stream = _stream(device, message.stream)
-    new, known = _dated(message, received_at), stream.window
-    latest = new if known is None else _later(known, new, message.seq - known.message.seq)
-    return _with_stream(device, replace(stream, window=latest))
+    known, new = stream.window, Dated(_ageless(message), happened_at(message, received_at))
+    if known is not None and not _is_later(known, new, message.seq - known.message.seq):
+        return device
+    return _with_stream(device, Stream(stream.name, new, stream.alerts))
 
 
 def _with_alert(device: Device, message: AlertMessage, received_at: float) -> Device:
     stream = _stream(device, message.stream)
-    new, known = _dated(message, received_at), stream.alerts.get(message.alert_id)
-    latest = new if known is None else _later(known, new, message.revision - known.message.revision)
-    alerts = {**stream.alerts, message.alert_id: latest}
+    # Thumbnails are for those who subscribe: of a large fleet they would fill the server's memory.
+    new = Dated(message.model_copy(update={"age_seconds": 0.0, "thumbnails": ()}), happened_at(message, received_at))
+    known = stream.alerts.get(message.alert_id)
+    if known is not None and not _is_later(known, new, message.revision - known.message.revision):
+        return device
+    alerts = {**stream.alerts, message.alert_id: new}
     if len(alerts) > MOST_ALERTS:
         del alerts[min(alerts, key=lambda alert_id: (alerts[alert_id].at, alert_id))]
-    return _with_stream(device, replace(stream, alerts=alerts))
+    return _with_stream(device, Stream(stream.name, stream.window, alerts))
 
 
-S = TypeVar("S", bound=StreamMessage)
+def _ageless(message: WindowRecord) -> WindowRecord:
+    """Sent again, a message is older, and the same."""
+    return replace(message, age_seconds=0.0) if message.age_seconds else message
 
 
-def _dated(message: S, received_at: float) -> Dated[S]:
-    # Thumbnails are for those who subscribe: of a large fleet they would fill the server's memory.
-    without = {"thumbnails": ()} if isinstance(message, AlertMessage) else {}
-    return Dated(message.model_copy(update={"age_seconds": 0.0, **without}), happened_at(message, received_at))
-
-
-def _later(known: Dated[S], new: Dated[S], ahead: int) -> Dated[S]:
-    """The new one where it is ahead. Of one message sent twice the earlier date is nearer the truth."""
-    if ahead > 0 or (ahead == 0 and new.at < known.at):
-        return new
-    return known
+def _is_later(known: Dated[FleetMessage], new: Dated[FleetMessage], ahead: int) -> bool:
+    """Whether the new one is ahead. Of one message sent twice the earlier date is nearer the truth."""
+    return ahead > 0 or (ahead == 0 and new.at < known.at)
 
 
 def _stream(device: Device, name: str) -> Stream:
-    if name not in device.streams and len(device.streams) >= MOST_STREAMS:
+    known = device.streams.get(name)
+    if known is None and len(device.streams) >= MOST_STREAMS:
         raise MessageError(f"a device may have {MOST_STREAMS} streams", reason=Reason.TOO_MANY_STREAMS)
-    return device.streams.get(name, Stream(name))
+    return known or Stream(name)
 
 
 def _with_stream(device: Device, stream: Stream) -> Device:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from driftprint.errors import MessageError
 from driftprint.messages import DeviceMessage
+from driftprint_server.caps import SeriesCaps
 from driftprint_server.counts import Reason
-from driftprint_server.device import Device, apply
+from driftprint_server.device import Device, Liveness, apply
+from driftprint_server.records import FleetMessage, kept
 
 DeviceKey = tuple[str, str]
 """Site and device."""
@@ -37,7 +40,8 @@ class Fleet:
     Args:
         devices: those known from before.
         max_devices: messages of further devices are refused.
-        enrolled: messages of others are refused; ``site/device``, where a star stands for anything.
+        admit: raises MessageError for a device, at a Unix time, that is not to be taken in.
+        caps: how many series there may be; None for any number.
         forget_after_seconds: how long a device or stream may be silent until it is forgotten.
     """
 
@@ -47,16 +51,22 @@ class Fleet:
         *,
         max_devices: int,
         forget_after_seconds: float,
-        enrolled: Sequence[str] = ("*/*",),
+        admit: Callable[[str, str, float], None] = lambda _site, _device, _at: None,
+        caps: SeriesCaps | None = None,
     ) -> None:
         self._devices: dict[DeviceKey, Device] = {_key(device): device for device in devices}
         self._saved: dict[DeviceKey, Device | None] = {}
         """Of the devices that have changed: as last saved."""
         self._max_devices = max_devices
-        self._enrolled = tuple(enrolled)
+        self._admit = admit
+        self._caps = caps
         self._forget_after_seconds = forget_after_seconds
         self._version = 0
         self._lock = threading.Lock()
+
+    def knows(self, site: str, device: str) -> bool:
+        """Whether a device is one of them."""
+        return (site, device) in self._devices
 
     @property
     def version(self) -> int:
@@ -68,31 +78,39 @@ class Fleet:
         with self._lock:
             return tuple(self._devices[key] for key in sorted(self._devices))
 
-    def apply(self, message: DeviceMessage, received_at: float, *, retained: bool = False) -> None:
+    def by_state(self, now: float, *, stale_after_seconds: float) -> dict[Liveness, int]:
+        """How many devices are online, stale and offline at Unix time `now`."""
+        states = dict.fromkeys(Liveness, 0)
+        for device in list(self._devices.values()):
+            states[device.liveness(now, stale_after_seconds=stale_after_seconds)] += 1
+        return states
+
+    def apply(self, message: DeviceMessage | FleetMessage, received_at: float, *, retained: bool = False) -> None:
         """Take a message in; see `driftprint_server.device.apply`.
 
         Raises:
             MessageError: where the message is refused; nothing has then changed.
         """
         key = (message.site, message.device)
-        if not any(fnmatchcase("/".join(key), pattern) for pattern in self._enrolled):
-            raise MessageError(f"{'/'.join(key)} is not enrolled", reason=Reason.NOT_ENROLLED)
+        self._admit(message.site, message.device, received_at)
         known = self._devices.get(key)
         if known is None and len(self._devices) >= self._max_devices:
             raise MessageError(f"{self._max_devices} devices are known already", reason=Reason.TOO_MANY_DEVICES)
-        self._put(key, apply(known, message, received_at, retained=retained))
+        device = apply(known, kept(message), received_at, retained=retained)
+        more = self._caps.check(known, device) if self._caps is not None else 0
+        self._put(key, device, more)
 
     def forget(self, site: str, device: str) -> None:
         """Forget a device now, as when its retained state is cleared at the broker."""
         if (site, device) in self._devices:
-            self._put((site, device), None)
+            self._put((site, device), None, self._more((site, device), None))
 
     def forget_silent(self, now: float) -> None:
         """Forget devices, and streams of devices, that have been silent for too long at Unix time `now`."""
         end = now - self._forget_after_seconds
         for key, device in list(self._devices.items()):
             if (device.last_seen or device.heard_at) < end:
-                self._put(key, None)
+                self._put(key, None, self._more(key, None))
                 continue
             kept = {
                 name: stream
@@ -100,7 +118,8 @@ class Fleet:
                 if any(dated.at >= end for dated in (stream.window, *stream.alerts.values()) if dated is not None)
             }
             if len(kept) < len(device.streams):
-                self._put(key, replace(device, streams=kept))
+                fewer = replace(device, streams=kept)
+                self._put(key, fewer, self._more(key, fewer))
 
     def unsaved(self) -> list[Change]:
         """What has changed since it was last saved."""
@@ -110,12 +129,17 @@ class Fleet:
         """All of it has been saved."""
         self._saved.clear()
 
-    def _put(self, key: DeviceKey, device: Device | None) -> None:
+    def _more(self, key: DeviceKey, device: Device | None) -> int:
+        return self._caps.more(self._devices.get(key), device) if self._caps is not None else 0
+
+    def _put(self, key: DeviceKey, device: Device | None, more_series: int) -> None:
         known = self._devices.get(key)
         if device == known:
             return
         with self._lock:
             self._saved.setdefault(key, known)
+            if self._caps is not None:
+                self._caps.add(more_series)
             if device is None:
                 del self._devices[key]
             else:

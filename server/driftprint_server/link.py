@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import queue
+import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +15,10 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from driftprint.clock import Clock
 from driftprint.messages import MAX_MESSAGE_BYTES
-from driftprint.mqtt import MqttSettings, make_client, start
+from driftprint.mqtt import MqttSettings, make_client, prepare
 from driftprint.topics import PREFIX, DeviceTopic, StreamTopic
 from driftprint_server.counts import Counts, Reason
+from driftprint_server.network_loop import NetworkLoop
 
 SUBSCRIPTIONS = (
     f"{PREFIX}/+/+/{DeviceTopic.STATE.value}",
@@ -23,8 +26,6 @@ SUBSCRIPTIONS = (
     f"{PREFIX}/+/+/+/{StreamTopic.WINDOW.value}",
     f"{PREFIX}/+/+/+/{StreamTopic.ALERT.value}",
 )
-
-_MOST_WAITING_ACKS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +48,21 @@ class Received:
 class Link:
     """Keeps a session at the broker, which holds messages for us while we are away.
 
-    paho's thread only puts what it hears into the inbox. Where that is full, a message is dropped and
+    One of several replicas, which share a subscription, has none: what it does not get another one gets, or its device
+    sends again, and the broker need not keep anything for a replica that is gone.
+
+    The network's thread only puts what it hears into the inbox. Where that is full, a message is dropped and
     counted: its device, not having been answered, sends it again.
 
     Args:
         settings: where the broker is.
-        client_id: the session's name.
+        client_id: the session's name; a replica's begins so.
         inbox: takes what is heard.
         counts: counts what is dropped.
         clock: dates what is heard.
+        share: the name of the group of replicas; None where there is but one server.
+        admits: whether to take in a message on a topic, at a monotonic time, before it is looked at.
+        most_waiting: messages in the inbox; of more, they are dropped.
 
     Raises:
         ConfigError: where a certificate file cannot be read.
@@ -66,23 +73,33 @@ class Link:
         settings: MqttSettings,
         *,
         client_id: str,
-        inbox: queue.Queue[Received],
+        inbox: queue.SimpleQueue[Received],
         counts: Counts,
         clock: Clock,
+        share: str | None = None,
+        admits: Callable[[str, float], bool] = lambda _topic, _now: True,
+        most_waiting: int = 4096,
     ) -> None:
         self._settings = settings
         self._inbox = inbox
+        self._most_waiting = most_waiting
         self._counts = counts
         self._clock = clock
         self._subscribed = False
         self._stopping = False
         self._log = structlog.get_logger().bind(broker=f"{settings.host}:{settings.port}")
-        self._client = make_client(settings, client_id, clean_session=False)
-        self._client.max_queued_messages_set(_MOST_WAITING_ACKS)
+        self._admits = admits
+        self._clean_session = share is not None
+        self._subscriptions = [f"$share/{share}/{topic}" if share is not None else topic for topic in SUBSCRIPTIONS]
+        if share is not None:  # replicas have one configuration, and no two sessions may have one name
+            client_id = f"{client_id}-{secrets.token_hex(4)}"
+        self._client = make_client(settings, client_id, clean_session=self._clean_session)
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_subscribe = self._on_subscribe
         self._client.on_message = self._on_message
+        self._received = 0
+        self._loop = NetworkLoop(self._client, received=lambda: self._received)
 
     @property
     def connected(self) -> bool:
@@ -91,13 +108,13 @@ class Link:
 
     def start(self) -> None:
         """Connect in the background; a broker that is away is tried again for ever."""
-        start(self._client, self._settings, clean_session=False)
+        prepare(self._client, self._settings, clean_session=self._clean_session)
+        self._loop.start()
 
     def stop(self) -> None:
         """Disconnect. The broker goes on collecting messages for the next start."""
         self._stopping = True
-        self._client.disconnect()
-        self._client.loop_stop()
+        self._loop.stop()
 
     def publish(self, topic: str, payload: bytes) -> bool:
         """Send an acknowledgement; False where there is no connection, and it is then not sent later either.
@@ -105,9 +122,18 @@ class Link:
         At QoS 0: one that gets lost costs its device a message sent again, and no more; at QoS 1 each would cost the
         server two.
         """
+        return self._publish(topic, payload, qos=0, retain=False)
+
+    def command(self, topic: str, payload: bytes) -> bool:
+        """Send a command, for the broker to keep; False where there is no connection, and it is not sent later."""
+        return self._publish(topic, payload, qos=1, retain=True)
+
+    def _publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> bool:
         if not self._client.is_connected():
             return False
-        return self._client.publish(topic, payload, qos=0).rc is MQTTErrorCode.MQTT_ERR_SUCCESS
+        sent = self._client.publish(topic, payload, qos=qos, retain=retain).rc is MQTTErrorCode.MQTT_ERR_SUCCESS
+        self._loop.wake()
+        return sent
 
     def _on_connect(
         self, client: paho.Client, _data: Any, _flags: paho.ConnectFlags, reason: ReasonCode, _properties: Any
@@ -116,12 +142,12 @@ class Link:
             self._log.warning("the broker refuses the connection", reason=str(reason))
             return
         self._log.info("connected")
-        client.subscribe([(topic, 1) for topic in SUBSCRIPTIONS])
+        client.subscribe([(topic, 1) for topic in self._subscriptions])
 
     def _on_subscribe(
         self, _client: paho.Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Any
     ) -> None:
-        refused = [topic for topic, reason in zip(SUBSCRIPTIONS, reasons, strict=False) if reason.is_failure]
+        refused = [topic for topic, reason in zip(self._subscriptions, reasons, strict=False) if reason.is_failure]
         if refused:
             self._log.error("the broker refuses subscriptions, check its access rules", topics=refused)
         self._subscribed = not refused
@@ -134,6 +160,7 @@ class Link:
             self._log.warning("connection lost, trying again", reason=str(reason))
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        self._received += 1
         try:
             topic = message.topic
         except UnicodeDecodeError:
@@ -142,7 +169,11 @@ class Link:
         if len(message.payload) > MAX_MESSAGE_BYTES:  # not worth a place in the inbox
             self._counts.reject(Reason.TOO_LARGE)
             return
-        try:
-            self._inbox.put_nowait(Received(topic, bytes(message.payload), message.retain, self._clock.now().wall))
-        except queue.Full:
+        now = self._clock.now()
+        if not message.retain and not self._admits(topic, now.monotonic):  # what is retained comes but once
+            self._counts.reject(Reason.RATE)
+            return
+        if self._inbox.qsize() >= self._most_waiting:
             self._counts.reject(Reason.QUEUE_FULL)
+            return
+        self._inbox.put(Received(topic, bytes(message.payload), message.retain, now.wall))

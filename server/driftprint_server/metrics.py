@@ -7,28 +7,40 @@ that is not online vanish, lest they look like measurements; its counters, `drif
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from driftprint.clock import Clock
 from driftprint.exposition import (
     ALARM,
+    DEVICE,
     DEVICE_CATALOGUE,
     DEVICE_INFO,
+    HEALTH,
     LAST_SEEN,
+    STREAM,
     UP,
+    WINDOW_AT,
     Families,
+    HealthReport,
+    Several,
+    Single,
     Spec,
-    add_health,
-    add_window,
+    WindowReport,
+    window_readings,
 )
 from driftprint.version import VERSION
 from driftprint_server.counts import Counts
 from driftprint_server.device import Device, Liveness, Stream
 from driftprint_server.fleet import Fleet
+from driftprint_server.text_format import head, labels, lines
+
+M = TypeVar("M")
 
 SERVER_INFO = Spec("driftprint_server_info", "gauge", ("version",), "Always 1; the version of the server.")
 SERVER_CONNECTED = Spec(
@@ -51,7 +63,7 @@ CATALOGUE = (*DEVICE_CATALOGUE, *SERVER_CATALOGUE)
 """Every metric of ``/metrics``, in the order of exposition."""
 
 
-class FleetCollector(Collector):
+class DeviceMetrics:
     """The fleet's devices as Prometheus sees them.
 
     Args:
@@ -65,76 +77,94 @@ class FleetCollector(Collector):
         self._fleet = fleet
         self._clock = clock
         self._stale_after_seconds = stale_after_seconds
-        self._max_classes = max_classes
+        self._readings = window_readings(max_classes)
 
-    def describe(self) -> list[Metric]:
-        """Names are known beforehand; nothing is collected at registration."""
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        """All families with their samples; those without samples too."""
-        families = Families(DEVICE_CATALOGUE)
+    def text(self) -> Iterator[str]:
+        """All families with their samples, those without samples too: as text, a piece at a time."""
+        rows = _Rows()
         now = self._clock.now().wall
         for device in self._fleet.devices():
-            self._device(families, device, device.liveness(now, stale_after_seconds=self._stale_after_seconds))
-        yield from families.metrics()
+            rows.add(device, device.liveness(now, stale_after_seconds=self._stale_after_seconds) is Liveness.ONLINE)
+        yield from _families(DEVICE, (Single(UP, bool),), rows.up)
+        yield from _families(DEVICE, (Single(LAST_SEEN, float),), rows.last_seen)
+        yield from _families(DEVICE, (Several(DEVICE_INFO, lambda version: [((version,), 1)]),), rows.versions)
+        yield from _families(DEVICE, HEALTH.lasting, rows.health)
+        yield from _families(DEVICE, HEALTH.present, rows.health_present)
+        yield from _families(STREAM, (Single(WINDOW_AT, float),), rows.window_at)
+        yield from _families(STREAM, self._readings.lasting, rows.windows)
+        yield from _families(STREAM, self._readings.present, rows.windows_present)
+        yield from _families(STREAM, (Single(ALARM, bool),), rows.alarms)
 
-    def _device(self, families: Families, device: Device, liveness: Liveness) -> None:
-        labels = (device.site, device.name)
-        online = liveness is Liveness.ONLINE
-        families.add(UP, labels, online)
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What there is to be shown, with its labels."""
+
+    up: list[tuple[str, bool]] = field(default_factory=list)
+    last_seen: list[tuple[str, float]] = field(default_factory=list)
+    versions: list[tuple[str, str]] = field(default_factory=list)
+    health: list[tuple[str, HealthReport]] = field(default_factory=list)
+    health_present: list[tuple[str, HealthReport]] = field(default_factory=list)
+    window_at: list[tuple[str, float]] = field(default_factory=list)
+    windows: list[tuple[str, WindowReport]] = field(default_factory=list)
+    windows_present: list[tuple[str, WindowReport]] = field(default_factory=list)
+    alarms: list[tuple[str, bool]] = field(default_factory=list)
+
+    def add(self, device: Device, online: bool) -> None:
+        own = labels(DEVICE, (device.site, device.name))
+        self.up.append((own, online))
         if device.last_seen is not None:
-            families.add(LAST_SEEN, labels, device.last_seen)
+            self.last_seen.append((own, device.last_seen))
         if device.health is not None:
-            add_health(families, labels, device.health.message, present=online)
+            self.health.append((own, device.health.message))
+            if online:
+                self.health_present.append((own, device.health.message))
         if online and device.state is not None:
-            families.add(DEVICE_INFO, (*labels, device.state.message.agent_version), 1)
+            self.versions.append((own, device.state.message.agent_version))
         for stream in device.streams.values():
-            self._stream(families, device, stream, present=online and device.runs(stream.name))
+            self._add_stream(device, stream, present=online and device.runs(stream.name))
 
-    def _stream(self, families: Families, device: Device, stream: Stream, *, present: bool) -> None:
-        labels = (device.site, device.name, stream.name)
+    def _add_stream(self, device: Device, stream: Stream, *, present: bool) -> None:
+        own = labels(STREAM, (device.site, device.name, stream.name))
         if present:
-            families.add(ALARM, labels, device.alarm(stream.name))
+            self.alarms.append((own, device.alarm(stream.name)))
         if stream.window is not None:
-            add_window(
-                families,
-                labels,
-                stream.window.message,
-                at=stream.window.at,
-                present=present,
-                max_classes=self._max_classes,
-            )
+            self.window_at.append((own, stream.window.at))
+            self.windows.append((own, stream.window.message))
+            if present:
+                self.windows_present.append((own, stream.window.message))
+
+
+def _families(
+    own: Sequence[str], readings: Iterable[Single[M] | Several[M]], rows: Sequence[tuple[str, M]]
+) -> Iterator[str]:
+    for reading in readings:
+        yield head(reading.spec)
+        yield from lines(reading, own, rows)
 
 
 class ServerCollector(Collector):
     """The server as Prometheus sees it.
 
     Args:
-        fleet: the devices.
         counts: what the server counts of itself.
-        clock: tells who is silent.
-        stale_after_seconds: how long is silent.
         connected: whether the broker is there.
         queue_length: messages not yet taken in.
+        devices: how many are known, by state; a replica knows none.
     """
 
     def __init__(
         self,
-        fleet: Fleet,
         *,
         counts: Counts,
-        clock: Clock,
-        stale_after_seconds: float,
         connected: Callable[[], bool],
         queue_length: Callable[[], int],
+        devices: Callable[[], Mapping[Liveness, int]] = dict,
     ) -> None:
-        self._fleet = fleet
         self._counts = counts
-        self._clock = clock
-        self._stale_after_seconds = stale_after_seconds
         self._connected = connected
         self._queue_length = queue_length
+        self._devices = devices
 
     def describe(self) -> list[Metric]:
         """Names are known beforehand; nothing is collected at registration."""
@@ -152,21 +182,21 @@ class ServerCollector(Collector):
         families.add(SERVER_ACKED, (), self._counts.acks)
         families.add(SERVER_QUEUE, (), self._queue_length())
         families.add(SERVER_STORE_ERRORS, (), self._counts.store_errors)
-        for state, devices in self._devices_by_state().items():
+        for state, devices in self._devices().items():
             families.add(SERVER_DEVICES, (state.value,), devices)
         yield from families.metrics()
 
-    def _devices_by_state(self) -> dict[Liveness, int]:
-        now = self._clock.now().wall
-        states = dict.fromkeys(Liveness, 0)
-        for device in self._fleet.devices():
-            states[device.liveness(now, stale_after_seconds=self._stale_after_seconds)] += 1
-        return states
 
+def exposition(text: Iterable[str], *collectors: Collector) -> Iterator[bytes]:
+    """What a scrape is answered with, in the text format.
 
-def make_registry(*collectors: Collector) -> CollectorRegistry:
-    """A registry with nothing else in it."""
+    Args:
+        text: some families, already as text.
+        collectors: have the others.
+    """
+    for part in text:
+        yield part.encode()
     registry = CollectorRegistry(auto_describe=False)
     for collector in collectors:
         registry.register(collector)
-    return registry
+    yield generate_latest(registry)

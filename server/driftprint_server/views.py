@@ -1,12 +1,12 @@
-"""The fleet as the page and other programs read it: ``/api/fleet``."""
+"""The fleet as the page and other programs read it: ``/api/fleet`` and what is beneath it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from driftprint.messages import AlertMessage, AlertStatus, Cause, WindowKind
+from driftprint.messages import AlertMessage, AlertStatus, Cause, Vitals, WindowKind
 from driftprint_server.device import Dated, Device, Liveness, Stream, raised_at
 from driftprint_server.fleet import Fleet
 
@@ -83,26 +83,153 @@ class FleetView(_View):
     """Current ones first, then the latest; 100 at most."""
 
 
+class Figures(_View):
+    """The fleet in figures."""
+
+    devices: int
+    devices_online: int
+    streams: int
+    streams_reporting: int
+    """Of devices that are online."""
+    frames_per_second: float
+    """Of all of those."""
+    alarms: int
+    """Streams that an alert of drift is raised on."""
+    current_alerts: int
+    """Alerts of any cause that are raised."""
+
+
+class SummaryView(_View):
+    """What there is to know at a glance; a program that shows more fetches it when `version` is another."""
+
+    now: float
+    """The server's Unix time."""
+    version: int
+    """Another number whenever anything has changed, until the server starts again."""
+    figures: Figures
+    current_alerts: tuple[AlertView, ...]
+    """The latest that are raised; 50 at most."""
+    recent_alerts: tuple[AlertView, ...]
+    """The latest that are over; 20 at most."""
+
+
+class RowView(_View):
+    """A stream of the fleet's table, with what is to be known of its device."""
+
+    site: str
+    device: str
+    state: Liveness
+    last_seen: float | None
+    stream: StreamView | None
+    """None for a device that has none."""
+    outlier_ratios: tuple[float, ...]
+    """Of its latest reports, the newest last; 60 at most."""
+
+
+class RowsView(_View):
+    """A page of the fleet's table."""
+
+    now: float
+    version: int
+    total: int
+    """Rows that were asked for, on this page or not."""
+    all: int
+    """Rows of the fleet: its streams, and the devices that have none."""
+    rows: tuple[RowView, ...]
+
+
+class ClassView(_View):
+    """A predicted class within the window by count."""
+
+    frames: int
+    outlier_ratio: float
+
+
+class HealthView(_View):
+    """A device's latest word on itself; fields as in `driftprint.messages.HealthMessage`."""
+
+    uptime_seconds: float
+    outbox_messages: int
+    outbox_dropped_total: int
+    store_errors_total: int
+    store_volatile: bool
+    store_mended_total: int
+    providers: Mapping[str, tuple[str, ...]]
+    bundle_errors: Mapping[str, str]
+    vitals: Vitals
+
+
+class DetailedDeviceView(_View):
+    """A device, with how it is and with its alerts."""
+
+    now: float
+    device: DeviceView
+    heard_at: float
+    """When it was first heard of."""
+    health: HealthView | None
+    health_at: float | None
+    classes: Mapping[str, Mapping[str, ClassView]]
+    """By stream and class, where the device is online."""
+    alerts: tuple[AlertView, ...]
+    """Current ones first, then the latest; 50 at most of a stream."""
+
+
+class SiteView(_View):
+    """Which bundles a site runs."""
+
+    site: str
+    streams: int
+    bundles: Mapping[str, int]
+    """Streams by bundle, as in ``digits-1``; the empty string is for those that have not reported."""
+
+
+class BundlesView(_View):
+    """Which bundles run where."""
+
+    now: float
+    bundles: Mapping[str, int]
+    """Streams of the whole fleet by bundle."""
+    total: int
+    """Sites that were asked for."""
+    sites: tuple[SiteView, ...]
+
+
 def fleet_view(fleet: Fleet, now: float, *, stale_after_seconds: float) -> FleetView:
     """The fleet at Unix time `now`."""
     devices = fleet.devices()
-    alerts = [
-        _alert(device, stream, alert)
-        for device in devices
-        for stream in device.streams.values()
-        for alert in stream.alerts.values()
-    ]
-    alerts.sort(key=lambda alert: (not alert.current, -alert.raised_at, alert.alert_id))
     return FleetView(
         now=now,
         devices=tuple(
-            _device(device, device.liveness(now, stale_after_seconds=stale_after_seconds)) for device in devices
+            device_view(device, device.liveness(now, stale_after_seconds=stale_after_seconds)) for device in devices
         ),
-        alerts=tuple(alerts[:_MOST_ALERTS]),
+        alerts=_alerts(devices)[:_MOST_ALERTS],
     )
 
 
-def _device(device: Device, liveness: Liveness) -> DeviceView:
+def detailed_view(device: Device, liveness: Liveness, now: float) -> DetailedDeviceView:
+    """One device at Unix time `now`."""
+    classes = {}
+    if liveness is Liveness.ONLINE:
+        for stream in device.streams.values():
+            for window in stream.window.message.windows if stream.window else ():
+                if window.kind is WindowKind.COUNT:
+                    classes[stream.name] = {
+                        label: ClassView(frames=of_class.frames, outlier_ratio=of_class.outlier_ratio)
+                        for label, of_class in window.classes.items()
+                    }
+    return DetailedDeviceView(
+        now=now,
+        device=device_view(device, liveness),
+        heard_at=device.heard_at,
+        health=HealthView.model_validate(device.health.message, from_attributes=True) if device.health else None,
+        health_at=device.health.at if device.health else None,
+        classes=classes,
+        alerts=_alerts([device]),
+    )
+
+
+def device_view(device: Device, liveness: Liveness) -> DeviceView:
+    """A device and its streams."""
     health = device.health.message if device.health else None
     return DeviceView(
         site=device.site,
@@ -112,18 +239,18 @@ def _device(device: Device, liveness: Liveness) -> DeviceView:
         agent_version=device.state.message.agent_version if device.state else None,
         outbox_messages=health.outbox_messages if health else None,
         outbox_dropped_total=health.outbox_dropped_total if health else None,
-        streams=tuple(_stream(device, stream, liveness) for _, stream in sorted(_present_streams(device).items())),
+        streams=tuple(stream_view(device, stream, liveness) for stream in present_streams(device)),
     )
 
 
-def _present_streams(device: Device) -> dict[str, Stream]:
-    """Those that the agent runs, whether they have reported yet or not."""
-    announced = device.state.message.streams if device.state else ()
-    known = {name: stream for name, stream in device.streams.items() if device.runs(name)}
-    return {name: Stream(name) for name in announced} | known
+def present_streams(device: Device) -> list[Stream]:
+    """Those that the agent runs, by name, whether they have reported yet or not."""
+    running = device.state.message.streams if device.state else device.streams
+    return [device.streams.get(name) or Stream(name) for name in sorted(set(running))]
 
 
-def _stream(device: Device, stream: Stream, liveness: Liveness) -> StreamView:
+def stream_view(device: Device, stream: Stream, liveness: Liveness) -> StreamView:
+    """A device's stream."""
     window = stream.window.message if stream.window else None
     current = window if liveness is Liveness.ONLINE else None
     ratios = {stats.kind: stats.outlier_ratio for stats in current.windows if stats.frames} if current else {}
@@ -145,16 +272,23 @@ def _stream(device: Device, stream: Stream, liveness: Liveness) -> StreamView:
     )
 
 
-def _alert(device: Device, stream: Stream, alert: Dated[AlertMessage]) -> AlertView:
+def is_current(device: Device, stream: Stream, alert: Dated[AlertMessage]) -> bool:
+    """Whether an alert is raised still; one of a device that has since been reset is not, though never cleared."""
     message = alert.message
     raised = message.status is not AlertStatus.CLEARED
+    return raised and message.instance == device.instance and device.runs(stream.name)
+
+
+def alert_view(device: Device, stream: Stream, alert: Dated[AlertMessage]) -> AlertView:
+    """An alert of a device's stream."""
+    message = alert.message
     return AlertView(
         site=device.site,
         device=device.name,
         stream=stream.name,
         alert_id=message.alert_id,
         status=message.status,
-        current=raised and message.instance == device.instance and device.runs(stream.name),
+        current=is_current(device, stream, alert),
         cause=message.cause,
         raised_at=raised_at(alert),
         updated_at=alert.at,
@@ -163,3 +297,14 @@ def _alert(device: Device, stream: Stream, alert: Dated[AlertMessage]) -> AlertV
         frames_per_false_alarm=message.frames_per_false_alarm,
         summary=message.summary,
     )
+
+
+def _alerts(devices: Sequence[Device]) -> tuple[AlertView, ...]:
+    """All alerts of some devices: current ones first, then the latest."""
+    alerts = [
+        alert_view(device, stream, alert)
+        for device in devices
+        for stream in device.streams.values()
+        for alert in stream.alerts.values()
+    ]
+    return tuple(sorted(alerts, key=lambda alert: (not alert.current, -alert.raised_at, alert.alert_id)))

@@ -1,4 +1,4 @@
-"""The way of a message through the server: inbox -> read -> fleet -> store -> acknowledgement."""
+"""The way of a message through the server: inbox -> read -> keeper -> acknowledgement."""
 
 from __future__ import annotations
 
@@ -11,21 +11,16 @@ import structlog
 from driftprint.clock import Clock
 from driftprint.errors import MessageError, StoreError
 from driftprint.logs import is_news
-from driftprint.messages import AckMessage, DeviceMessage, StreamMessage, encode
+from driftprint.messages import AlertMessage
 from driftprint.topics import DeviceTopic, device_topic, parse
 from driftprint_server.counts import Counts, Reason
-from driftprint_server.fleet import Fleet
 from driftprint_server.ingest import read
+from driftprint_server.keepers import Keeper
 from driftprint_server.link import Received
-from driftprint_server.store import Store
+from driftprint_server.records import AckRecord, FleetMessage, WindowRecord, encode_record
 
 TICK_SECONDS = 1.0
-"""Without messages the worker looks around this often: for what is unsaved, and for who has been silent."""
-PROBE_SECONDS = 10.0
-"""A store that had nothing to save for this long is tried with an empty write."""
-
-SWEEP_SECONDS = 10.0
-"""The whole fleet is gone through this often, for who has been silent for too long."""
+"""Without messages the worker looks around this often: for what is not kept yet, and for who has been silent."""
 
 _MOST_AT_ONCE = 1000
 _MOST_SEQS = 1000  # of an acknowledgement
@@ -34,44 +29,33 @@ Publish = Callable[[str, bytes], bool]
 
 
 class Worker:
-    """Takes messages in, a batch at a time, and acknowledges them once they are stored.
+    """Takes messages in, a batch at a time, and acknowledges them once they are kept.
 
-    A batch is whatever has arrived while the last one was being stored, so that a busy server makes few
-    large commits. Where the store refuses, nothing is acknowledged: the devices send again, and meanwhile
-    the fleet in memory is right.
+    A batch is whatever has arrived while the last one was being kept, so that a busy server makes few large commits.
+    Where that fails, nothing is acknowledged: the devices send again, and meanwhile the fleet in memory is right.
 
     Args:
         inbox: where the link puts what it hears.
-        fleet: takes in what is read.
-        store: keeps what the fleet has learnt.
+        keeper: takes in what is read, and keeps it.
         publish: sends an acknowledgement; False where it cannot be sent.
         counts: counts everything.
-        clock: tells how long devices have been silent.
+        clock: the keeper's.
     """
 
     def __init__(
-        self,
-        inbox: queue.Queue[Received],
-        *,
-        fleet: Fleet,
-        store: Store,
-        publish: Publish,
-        counts: Counts,
-        clock: Clock,
+        self, inbox: queue.SimpleQueue[Received], *, keeper: Keeper, publish: Publish, counts: Counts, clock: Clock
     ) -> None:
         self._inbox = inbox
-        self._fleet = fleet
-        self._store = store
+        self._keeper = keeper
         self._publish = publish
         self._counts = counts
         self._clock = clock
         self._log = structlog.get_logger()
-        self._saved_at = self._swept_at = clock.now().monotonic
         self._store_problem: str | None = None
 
     @property
     def store_problem(self) -> str | None:
-        """Why the last write failed; None where it did not."""
+        """Why the last batch was not kept; None where it was."""
         return self._store_problem
 
     def run(self, stopping: Callable[[], bool]) -> None:
@@ -83,17 +67,13 @@ class Worker:
                 return
 
     def step(self, batch: Sequence[Received]) -> None:
-        """Take a batch in, save, acknowledge."""
-        acks = _Acks()
+        """Take a batch in, keep it, acknowledge it."""
+        acks = Acks()
         for received in batch:
             self._take(received, acks)
-        now = self._clock.now()
-        if now.monotonic - self._swept_at >= SWEEP_SECONDS:
-            self._fleet.forget_silent(now.wall)
-            self._swept_at = now.monotonic
-        if self._save(now.monotonic, wanted=bool(acks)):
+        if self._keep(wanted=bool(acks)):
             for topic, ack in acks.messages():
-                if self._publish(topic, encode(ack)):
+                if self._publish(topic, encode_record(ack)):
                     self._counts.acked(len(ack.seqs))
 
     def _next_batch(self) -> list[Received]:
@@ -106,13 +86,13 @@ class Worker:
             pass
         return batch
 
-    def _take(self, received: Received, acks: _Acks) -> None:
+    def _take(self, received: Received, acks: Acks) -> None:
         try:
             if not received.payload and self._forget(received.topic):
                 return
             kind, message = read(received.topic, received.payload)
             try:
-                self._fleet.apply(message, received.received_at, retained=received.retained)
+                self._keeper.take(message, received)
             except MessageError as error:
                 if error.reason != Reason.SUPERSEDED_INSTANCE:
                     raise
@@ -130,24 +110,17 @@ class Worker:
         address = parse(topic)
         if address.kind is not DeviceTopic.STATE:
             return False
-        self._fleet.forget(address.site, address.device)
+        self._keeper.forget(address.site, address.device)
         return True
 
-    def _save(self, now: float, *, wanted: bool) -> bool:
-        """Save what is unsaved; whether all of it now is. `wanted` asks for proof even where nothing is."""
-        changes = self._fleet.unsaved()
-        idle = now - self._saved_at < PROBE_SECONDS and self._store_problem is None
-        if not changes and idle and not wanted:
-            return True
+    def _keep(self, *, wanted: bool) -> bool:
         try:
-            self._store.save(changes)
-        except StoreError as error:
-            self._store_problem = str(error)
+            self._keeper.keep(self._clock.now(), wanted=wanted)
+        except Exception as error:  # nor may what a message leads to
+            self._store_problem = str(error) if isinstance(error, StoreError) else repr(error)
             if is_news(self._counts.store_error()):
-                self._log.error("store error", what=str(error), total=self._counts.store_errors)
+                self._log.error("store error", what=self._store_problem, total=self._counts.store_errors)
             return False
-        self._fleet.saved()
-        self._saved_at = now
         if self._store_problem is not None:
             self._log.info("the store works again")
         self._store_problem = None
@@ -159,7 +132,7 @@ class Worker:
             self._log.warning("message rejected", reason=reason.value, topic=topic[:300], what=what, total=total)
 
 
-class _Acks:
+class Acks:
     """Which messages to acknowledge, by device and instance."""
 
     def __init__(self) -> None:
@@ -168,14 +141,14 @@ class _Acks:
     def __bool__(self) -> bool:
         return bool(self._seqs)
 
-    def add(self, message: DeviceMessage) -> None:
+    def add(self, message: FleetMessage) -> None:
         """Those of streams are waited for in an outbox; the others are not."""
-        if isinstance(message, StreamMessage):
+        if isinstance(message, WindowRecord | AlertMessage):
             self._seqs[message.site, message.device, message.instance].append(message.seq)
 
-    def messages(self) -> Iterator[tuple[str, AckMessage]]:
+    def messages(self) -> Iterator[tuple[str, AckRecord]]:
         """The acknowledgements with their topics."""
         for (site, device, instance), seqs in self._seqs.items():
             for start in range(0, len(seqs), _MOST_SEQS):
-                ack = AckMessage(instance=instance, seqs=tuple(seqs[start : start + _MOST_SEQS]))
+                ack = AckRecord(instance=instance, seqs=tuple(seqs[start : start + _MOST_SEQS]))
                 yield device_topic(site, device, DeviceTopic.ACK), ack

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -48,6 +49,11 @@ def told(*command: str | Path, environment: Mapping[str, str] | None = None) -> 
         env={**os.environ, **(environment or {})},
     )
     return done.returncode, done.stdout
+
+
+def with_examples(path: Path) -> str:
+    """A file of YAML with what is commented out in it: a comment that begins like YAML is an example."""
+    return re.sub(r"^( *)# (?= *(- )?\{?\w+:( |$))", r"\1", path.read_text(), flags=re.MULTILINE)
 
 
 class Program:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from driftprint.messages import BundleRef, Cause, DeviceStatus
-from tests.brokers import Mosquitto, find_mosquitto
+from tests.brokers import Mosquitto, find_mosquitto, wait_for
 from tests.line.prometheus import Prometheus, find_prometheus
 from tests.server.messages import alert, health, state, window
 from tests.server.processes import DeviceClient, ServerProcess
+from tests.server.remote_write import databases
+from tests.server.webhooks.receiver import HttpReceiver
 
 OLD, NEW = (BundleRef(name="digits", version=version) for version in (1, 2))
 
@@ -25,6 +27,10 @@ FLEET: dict[tuple[str, str, str], dict[str, Any]] = {
 """What the windows of each stream say: by site, device and stream, none of which tells by itself who it is."""
 GONE = ("south", "jet-2")
 """It goes away."""
+NEWCOMER = ("east", "pi-1")
+"""Nobody has approved it."""
+LONG_AGO_SECONDS = 7200.0
+"""Too long for the database."""
 
 
 @contextmanager
@@ -40,23 +46,35 @@ def watched_fleet(folder: Path) -> Iterator[Prometheus]:
         broker = Mosquitto(binary, folder / "mosquitto")
         stack.callback(broker.kill)
         broker.start()
-        server = ServerProcess(folder, broker.port, stale_after_seconds=3600)
+        # Samples are written to a database that takes none which are older than others.
+        database = databases.Prometheus(folder / "database", out_of_order="")
+        stack.callback(database.kill)
+        database.start()
+        receiver = HttpReceiver()
+        receiver.first_statuses.append(500)
+        receiver.start()
+        stack.callback(receiver.stop)
+        settings = {
+            "enrolment": "mode = 'approve'\ndevices = ['north/*', 'south/*']",
+            "[webhook]": f"name = 'ops'\nurl = '{receiver.url}'",
+            "[remote_write]": f"url = '{database.write_url}'",
+        }
+        server = ServerProcess(folder, broker.port, stale_after_seconds=3600, settings=settings)
         stack.callback(server.kill)
         server.start()
         prometheus = Prometheus(folder / "prometheus", server.url.removeprefix("http://"))
         stack.callback(prometheus.kill)
         prometheus.start()
         devices = {}
-        for site, device, _ in FLEET:
-            if (site, device) not in devices:
-                devices[site, device] = DeviceClient(broker, site=site, device=device)
-                stack.callback(devices[site, device].close)
-        _send(devices, prometheus)
+        for site, device in {(site, device): None for site, device, _ in FLEET} | {NEWCOMER: None}:
+            devices[site, device] = DeviceClient(broker, site=site, device=device)
+            stack.callback(devices[site, device].close)
+        _send(devices, server, prometheus)
         yield prometheus
 
 
-def _send(devices: dict[tuple[str, str], DeviceClient], prometheus: Prometheus) -> None:
-    """The devices' messages, so that counters grow between two scrapes."""
+def _send(devices: dict[tuple[str, str], DeviceClient], server: ServerProcess, prometheus: Prometheus) -> None:
+    """The devices' messages, so that counters grow between two scrapes, and an operator who mutes what is in alarm."""
     for (site, device), client in devices.items():
         refused = {"belt": "is not signed"} if device == "pi-2" else {}
         client.send(state(site=site, device=device, streams=("belt", "chute")), retain=True)
@@ -69,7 +87,17 @@ def _send(devices: dict[tuple[str, str], DeviceClient], prometheus: Prometheus) 
     for (site, device, stream), says in FLEET.items():
         if says.get("alarm"):
             devices[site, device].send(alert(3, site=site, device=device, stream=stream, bundle=says["bundle"]))
+    operator = server.client()
+    alerts = "/api/history/alerts"
+    wait_for(lambda: operator.get(alerts).json()["total"] == 1, what="the alert in the history")
+    [raised] = operator.get(alerts).json()["alerts"]
+    operator.put(f"/api/alerts/{raised['alert_id']}/mute", json={"seconds": 3600, "note": ""}).raise_for_status()
     site, device = GONE
+    devices[GONE].send(window(3, site=site, device=device, age_seconds=LONG_AGO_SECONDS, **FLEET[site, device, "belt"]))
     devices[GONE].send(state(DeviceStatus.OFFLINE, site=site, device=device), retain=True)
     prometheus.wait_for("sum(driftprint_alarm_active) == 1")
     prometheus.wait_for(f'driftprint_device_up{{device="{device}"}} == 0')
+    prometheus.wait_for("driftprint_alert_muted == 1")
+    prometheus.wait_for("driftprint_server_webhook_deliveries_total == 1")
+    # Twice, so that there is an increase.
+    prometheus.wait_for("count_over_time(driftprint_remote_write_dropped_samples_total[10m]) > 1")

@@ -12,7 +12,7 @@ import yaml
 
 from driftprint.messages import DeviceStatus
 from tests.brokers import Mosquitto, free_port, wait_for
-from tests.deploy.alerting_programs import DEPLOY, Alertmanager, Program, Receiver, find_program, told
+from tests.deploy.alerting_programs import DEPLOY, Alertmanager, Program, Receiver, find_program, told, with_examples
 from tests.line.prometheus import find_prometheus
 from tests.server import messages
 from tests.server.processes import DeviceClient, ServerProcess
@@ -66,8 +66,7 @@ def test_alertmanager_takes_the_configuration(amtool: str) -> None:
 
 
 def test_alertmanager_takes_what_is_commented_out_too(amtool: str, tmp_path: Path) -> None:
-    """A comment that begins like YAML is an example."""
-    text = re.sub(r"^( *)# (?= *(- )?\{?\w+:)", r"\1", CONFIG.read_text(), flags=re.MULTILINE)
+    text = with_examples(CONFIG)
     (tmp_path / "alertmanager.yml").write_text(text)
     examples: dict[str, Any] = yaml.safe_load(text)
     assert examples["time_intervals"]
@@ -126,6 +125,7 @@ def test_without_the_server_no_device_is_told_of(alertmanager: Alertmanager, cau
     alertmanager.raise_alerts(
         {"alertname": f"DriftprintServer{cause}"},
         {"alertname": "DriftprintServerStoreErrors"},
+        {"alertname": "DriftprintServerWebhookFailing"},
         {"alertname": "DriftprintDeviceSilent", **DEVICE},
         {"alertname": "DriftprintDrift", **STREAM},
         {"alertname": "SomethingElse"},
@@ -133,6 +133,7 @@ def test_without_the_server_no_device_is_told_of(alertmanager: Alertmanager, cau
     assert alertmanager.suppressed() == {
         (f"DriftprintServer{cause}",): False,
         ("DriftprintServerStoreErrors",): not knows_of_itself,
+        ("DriftprintServerWebhookFailing",): not knows_of_itself,
         ("DriftprintDeviceSilent", "pi-1"): True,
         ("DriftprintDrift", "pi-1", "belt"): True,
         ("SomethingElse",): False,
@@ -150,6 +151,19 @@ def test_what_has_come_is_told_of_in_place_of_what_announced_it(alertmanager: Al
     assert {alert for alert, suppressed in alertmanager.suppressed().items() if suppressed} == {
         ("DriftprintOutlierRatioRising", "pi-1", "belt"),
         ("DriftprintOutboxFilling", "pi-1"),
+    }
+
+
+@pytest.mark.parametrize(("reason", "suppressed"), [("not_enrolled", True), ("invalid", False)])
+def test_that_waiting_devices_are_rejected_is_no_news(
+    alertmanager: Alertmanager, reason: str, suppressed: bool
+) -> None:
+    alertmanager.raise_alerts(
+        {"alertname": "DriftprintServerDevicesWaiting"}, {"alertname": "DriftprintServerRejects", "reason": reason}
+    )
+    assert alertmanager.suppressed() == {
+        ("DriftprintServerDevicesWaiting",): False,
+        ("DriftprintServerRejects",): suppressed,
     }
 
 

@@ -13,6 +13,8 @@ import pytest
 from deploy.grafana.__main__ import encode
 from deploy.grafana.dashboards import dashboards
 from driftprint_server.metrics import CATALOGUE
+from driftprint_server.operator_metrics import OPERATOR_CATALOGUE
+from driftprint_server.remote_write import counts as remote_write
 from tests.deploy.grafana_fleet import watched_fleet
 from tests.deploy.grafana_json import (
     FOLDER,
@@ -112,7 +114,7 @@ def test_no_two_panels_have_the_same_title(name: str) -> None:
 def test_queries_use_variables_and_metrics_that_exist(name: str) -> None:
     dashboard = load(name)
     known = {variable["name"] for variable in variables(dashboard, "query")}
-    metrics = {spec.name for spec in CATALOGUE}
+    metrics = {spec.name for spec in (*CATALOGUE, *OPERATOR_CATALOGUE, *remote_write.CATALOGUE)}
     series = [(one["name"], label_values(one)[0]) for one in variables(dashboard, "query")]
     for title, expression in (*expressions(dashboard), *series):
         assert variables_in(expression) <= known | set(GRAFANAS), title
@@ -166,6 +168,21 @@ def test_where_no_bundle_is_refused_the_panel_says_none(prometheus: Prometheus) 
     quiet = {"site": "north", "device": "pi-1", "stream": ".+"}
     (refused,) = (expression for title, expression in expressions(load("device")) if title == "Bundles refused")
     assert prometheus.query(filled(refused, quiet)) == [0]
+
+
+def test_the_monitor_shows_who_waits_what_is_muted_and_what_was_not_written(prometheus: Prometheus) -> None:
+    assert answers(prometheus, "monitor", "Devices waiting for approval") == [1]
+    assert answers(prometheus, "monitor", "Muted streams") == [1]
+    assert answers(prometheus, "monitor", "Messages waiting for webhooks") == [0]
+    assert sum(answers(prometheus, "monitor", "Attempts that failed")) > 0
+    assert len(answers(prometheus, "monitor", "Samples refused")) == 1
+    assert len(answers(prometheus, "monitor", "Requests")) == 2
+
+
+def test_a_device_shows_how_many_of_its_streams_are_muted(prometheus: Prometheus) -> None:
+    (muted,) = (expression for title, expression in expressions(load("device")) if title == "Streams muted")
+    shown = [prometheus.query(filled(muted, {**CHOSEN["device"], "device": name})) for name in ("pi-1", "pi-2")]
+    assert shown == [[0], [1]]
 
 
 def test_a_version_is_shown_beside_the_others(prometheus: Prometheus) -> None:

@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from driftprint_server.metrics import CATALOGUE
+from driftprint_server.operator_metrics import OPERATOR_CATALOGUE
+from driftprint_server.remote_write import counts as remote_write
 from tests.deploy.alerting_programs import DEPLOY, find_program, told
 
 RULES = DEPLOY / "prometheus/rules/driftprint.yml"
@@ -47,7 +49,7 @@ def test_each_alert_has_a_test_in_which_it_fires() -> None:
 
 
 def test_they_read_metrics_that_the_server_has() -> None:
-    known = {spec.name for spec in CATALOGUE}
+    known = {spec.name for spec in (*CATALOGUE, *OPERATOR_CATALOGUE, *remote_write.CATALOGUE)}
     read = {name for group in GROUPS for rule in group["rules"] for name in re.findall(r"[\w:]+", rule["expr"])}
     assert {name for name in read if name.startswith("driftprint_")} <= known
     assert {name for name in read if ":driftprint_" in name} <= set(RECORDS)

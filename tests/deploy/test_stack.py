@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,18 +20,21 @@ import pytest
 import yaml
 from paho.mqtt import MQTTException
 
+from driftprint.errors import ConfigError
 from driftprint.messages import encode
 from driftprint.version import VERSION
 from driftprint_server.config import ServerSettings, read_settings
 from tests.brokers import Mosquitto, free_port, wait_for
-from tests.deploy.alerting_programs import DEPLOY, Program, find_program, told
+from tests.deploy.alerting_programs import DEPLOY, Program, find_program, told, with_examples
 from tests.server import messages
 from tests.server.processes import ServerProcess
 
 ROOT = DEPLOY.parent
 COMPOSE = DEPLOY / "compose.yaml"
+PROMETHEUS = DEPLOY / "prometheus/prometheus.yml"
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE.read_text())["services"]
 SECRETS = {"DRIFTPRINT_MQTT_PASSWORD": "of-the-server", "GRAFANA_PASSWORD": "of-the-admin"}
+SHARE = {"DRIFTPRINT_MQTT_SHARE": "of-the-replicas"}
 
 UNITS = DEPLOY / "systemd"
 SERVER_UNIT = UNITS / "driftprint-server.service"
@@ -48,20 +51,34 @@ def mounts(service: str) -> Iterator[tuple[Path, PurePosixPath]]:
             yield (DEPLOY / source).resolve(), PurePosixPath(target)
 
 
-def compose(environment: dict[str, str]) -> tuple[int, str]:
+def compose(environment: dict[str, str], *arguments: str) -> tuple[int, str]:
     """What compose itself says of the file. It needs no engine for that."""
     command = find_program("docker-compose", package="docker-compose")
-    return told(command, "--file", COMPOSE, "config", "--quiet", environment=environment)
+    return told(command, "--file", COMPOSE, *arguments, environment=environment)
 
 
-def test_compose_takes_the_file() -> None:
-    code, said = compose(SECRETS)
+def given_to(service: str, secrets: dict[str, str]) -> dict[str, str]:
+    """The settings that a service's container gives the server."""
+    given = dict(re.findall(r"(DRIFTPRINT_\w+)=(\S+)", (DEPLOY / "Dockerfile").read_text()))
+    for name, value in SERVICES[service]["environment"].items():
+        given[name] = re.sub(r"\$\{(\w+):.*\}", lambda found: secrets.get(found[1], ""), value)
+    return given
+
+
+@pytest.mark.parametrize(("profile", "secrets"), [([], SECRETS), (["--profile", "replicas"], SECRETS | SHARE)])
+def test_compose_takes_the_file(profile: list[str], secrets: dict[str, str]) -> None:
+    code, said = compose(secrets, *profile, "config", "--quiet")
     assert code == 0, said
+
+
+def test_replicas_are_started_where_they_are_asked_for_alone() -> None:
+    asked_for = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
+    assert asked_for == {"replica": ["replicas"], "victoria-metrics": ["replicas"]}
 
 
 @pytest.mark.parametrize("secret", SECRETS)
 def test_compose_refuses_to_start_without_a_secret(secret: str) -> None:
-    code, said = compose({**SECRETS, secret: ""})
+    code, said = compose({**SECRETS, secret: ""}, "config", "--quiet")
     assert code != 0
     assert "docs/operating.md" in said
 
@@ -69,15 +86,16 @@ def test_compose_refuses_to_start_without_a_secret(secret: str) -> None:
 def test_every_image_is_pinned() -> None:
     dockerfile = re.findall(r"^FROM (\S+)", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
     images = [service["image"] for service in SERVICES.values()] + dockerfile
-    assert len(images) == 7
-    assert SERVICES["server"]["image"] == f"driftprint-server:{VERSION}"
+    assert len(images) == 9
+    assert {SERVICES[service]["image"] for service in ("server", "replica")} == {f"driftprint-server:{VERSION}"}
     assert [image for image in images if not re.search(r":v?\d+\.\d+\.\d+(-slim)?$", image)] == []
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_all_that_a_service_mounts_is_there(service: str) -> None:
     assert [here for here, _ in mounts(service) if not here.exists()] == []
-    assert {volume.split(":")[0] for volume in SERVICES[service]["volumes"] if not volume.startswith(".")} == {service}
+    volumes = {volume.split(":")[0] for volume in SERVICES[service].get("volumes", ()) if not volume.startswith(".")}
+    assert volumes == ({service} if service != "replica" else set())
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -87,7 +105,22 @@ def test_a_service_may_do_little_and_is_reached_from_this_machine_alone(service:
     assert settings["security_opt"] == ["no-new-privileges:true"]
     assert "privileged" not in settings
     mqtt = "${DRIFTPRINT_MQTT_ADDRESS:-127.0.0.1}:"
-    assert all(port.startswith(("127.0.0.1:", mqtt)) for port in settings["ports"])
+    assert all(port.startswith(("127.0.0.1:", mqtt)) for port in settings.get("ports", ()))
+
+
+def test_prometheus_takes_what_is_commented_out_too(tmp_path: Path) -> None:
+    text = with_examples(PROMETHEUS)
+    (tmp_path / "prometheus.yml").write_text(text)
+    by_name = {job["job_name"]: job for job in yaml.safe_load(text)["scrape_configs"]}
+    server, replicas = by_name["driftprint"], by_name["driftprint-replicas"]
+    assert (server["scheme"], list(server["authorization"])) == ("https", ["credentials_file"])
+    assert replicas["dns_sd_configs"] == [{"names": ["replica"], "type": "A", "port": ServerSettings().http.port}]
+    for name in (server["authorization"]["credentials_file"], server["tls_config"]["ca_file"]):
+        (tmp_path / name).touch()
+    shutil.copytree(DEPLOY / "prometheus/rules", tmp_path / "rules")
+    shutil.copytree(DEPLOY / "prometheus/targets/compose", tmp_path / "targets")
+    code, said = told(find_program("promtool", package="prometheus"), "check", "config", tmp_path / "prometheus.yml")
+    assert code == 0, said
 
 
 def test_prometheus_takes_what_its_container_sees(tmp_path: Path) -> None:
@@ -122,18 +155,40 @@ def test_prometheus_looks_for_the_other_services_where_they_are() -> None:
     for path in (DEPLOY / "prometheus/targets/compose").iterdir():
         [group] = yaml.safe_load(path.read_text())
         found[path.stem] = group["targets"]
-    ports = {name: service["ports"][0].split(":")[-1] for name, service in SERVICES.items()}
+    ports = {name: service["ports"][0].split(":")[-1] for name, service in SERVICES.items() if "ports" in service}
     assert found == {name: [f"{name}:{ports[name]}"] for name in ("server", "prometheus", "alertmanager")}
 
 
 def test_the_server_takes_the_settings_that_its_container_gives_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = re.findall(r"(DRIFTPRINT_\w+)=(\S+)", (DEPLOY / "Dockerfile").read_text())
-    for name, value in (*given, *SERVICES["server"]["environment"].items()):
-        monkeypatch.setenv(name, re.sub(r"\$\{(\w+):.*\}", lambda found: SECRETS[found[1]], value))
+    examples = dict(re.findall(r"^ *# (DRIFTPRINT_\w+): (\S+)$", COMPOSE.read_text(), re.MULTILINE))
+    for name, value in (given_to("server", SECRETS) | examples).items():
+        monkeypatch.setenv(name, value)
     settings = read_settings(None)
     assert settings.broker == "mosquitto:1883"
     assert settings.mqtt.password is not None
     assert (settings.http.host, settings.http.port) == ("0.0.0.0", ServerSettings().http.port)
+    assert settings.access.login, "the network reaches it"
+    [volume] = (volume.split(":")[1] for volume in SERVICES["server"]["volumes"])
+    assert f"STATE_DIRECTORY={volume}" in (DEPLOY / "Dockerfile").read_text()
+    assert settings.rollout.bundles == Path(volume) / "bundles"
+
+
+def test_a_replica_takes_the_settings_that_its_container_gives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in given_to("replica", SECRETS | SHARE).items():
+        monkeypatch.setenv(name, value)
+    settings = read_settings(None)
+    assert (settings.broker, settings.mqtt.share) == ("mosquitto:1883", SHARE["DRIFTPRINT_MQTT_SHARE"])
+    [target] = settings.remote_write
+    [port] = (port.split(":")[-1] for port in SERVICES["victoria-metrics"]["ports"])
+    assert target.target == f"victoria-metrics:{port}"
+
+
+def test_a_replica_whose_group_has_no_name_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a server it would take the place of the real one at the broker."""
+    for name, value in given_to("replica", SECRETS).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=r"mqtt\.share"):
+        read_settings(None)
 
 
 def test_the_image_is_built_of_what_is_there_and_let_in() -> None:
@@ -148,7 +203,7 @@ def test_the_images_health_check_tells_a_healthy_server_from_others(mosquitto: M
     dockerfile = (DEPLOY / "Dockerfile").read_text()
     python, *words = json.loads(dockerfile.split("HEALTHCHECK")[1].split("CMD ")[1].splitlines()[0])
     assert python == "/opt/driftprint/bin/python"
-    server = ServerProcess(tmp_path, mosquitto.port)
+    server = ServerProcess(tmp_path, mosquitto.port, login=True)
     check = [word.replace("http://127.0.0.1:8466", server.url) for word in words]
     try:
         assert told(sys.executable, *check)[0] != 0
@@ -194,10 +249,12 @@ class Stack:
     Attributes:
         ports: by the port that each has when installed.
         folder: in place of the root folder.
+        started: what runs, by its package.
     """
 
     ports: dict[str, int]
     folder: Path
+    started: dict[str, Program] = field(default_factory=dict)
 
     def __call__(self, text: str) -> str:
         """A command or configuration with the test's paths and ports."""
@@ -226,11 +283,11 @@ class Stack:
         for user, password in {"driftprint-server": SECRETS["DRIFTPRINT_MQTT_PASSWORD"], "pi-1": "of-pi-1"}.items():
             subprocess.run([passwd, "-b", str(passwords), user, password], check=True, timeout=30)
 
-    def start(self, unit: Path, *, package: str, **options: Any) -> Program:
+    def start(self, unit: Path, *, package: str, **options: Any) -> None:
         program, *arguments = (self(word) for word in exec_start(unit))
         name = PurePosixPath(program).name
         found = [sys.executable, "-m", name] if name == "driftprint" else [find_program(name, package=package)]
-        return Program([*found, *arguments], self.folder / "run" / package, **options)
+        self.started[package] = Program([*found, *arguments], self.folder / "run" / package, **options)
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         answer = httpx.get(f"{self.url('9090')}/api/v1/query", params={"query": expression}, timeout=5).json()
@@ -260,18 +317,15 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
         "DRIFTPRINT_MQTT__PASSWORD": SECRETS["DRIFTPRINT_MQTT_PASSWORD"],
         "STATE_DIRECTORY": str(tmp_path / "var/lib/driftprint-server"),
     }
-    started: list[Program] = []
     try:
-        started.append(stack.start(UNITS / "mosquitto.service.d/driftprint.conf", package="mosquitto"))
-        started.append(
-            stack.start(SERVER_UNIT, package="driftprint", environment=login, ready=f"{stack.url('8466')}/healthz")
-        )
+        stack.start(UNITS / "mosquitto.service.d/driftprint.conf", package="mosquitto")
+        stack.start(SERVER_UNIT, package="driftprint", environment=login, ready=f"{stack.url('8466')}/healthz")
         for package, port in {"prometheus-alertmanager": "9093", "prometheus": "9090"}.items():
             unit = UNITS / f"{package}.service.d/driftprint.conf"
-            started.append(stack.start(unit, package=package, ready=f"{stack.url(port)}/-/ready"))
+            stack.start(unit, package=package, ready=f"{stack.url(port)}/-/ready")
         yield stack
     finally:
-        for program in started:
+        for program in stack.started.values():
             program.kill()
 
 
@@ -284,6 +338,21 @@ def test_the_units_commands_start_a_stack_that_is_healthy(stack: Stack) -> None:
     assert len(rules) == 5
     alertmanagers = httpx.get(f"{api}/alertmanagers", timeout=5).json()["data"]["activeAlertmanagers"]
     assert [one["url"] for one in alertmanagers] == [f"http://localhost:{stack.ports['9093']}/api/v2/alerts"]
+
+
+def test_its_server_lets_in_who_has_the_password_that_it_has_printed_and_keeps_all_in_one_folder(stack: Stack) -> None:
+    server = stack.started["driftprint"]
+    [password] = re.findall(r"^Log in as admin with the password (\S+)$", server.log, re.MULTILINE)
+    with httpx.Client(base_url=stack.url("8466"), timeout=10) as browser:
+        assert browser.get("/api/fleet").status_code == 401
+        assert browser.post("/api/session", json={"name": "admin", "password": password}).is_success
+        assert browser.get("/api/fleet").is_success
+    state = stack.folder / "var/lib/driftprint-server"
+    assert {path.name for path in state.glob("*.db")} == {"server.db", "operators.db", "history.db"}
+    config = stack.folder / INSTALLED.lstrip("/") / "server.toml"
+    command = (sys.executable, "-m", "driftprint", "users", "list", "--config", config)
+    code, said = told(*command, environment={"STATE_DIRECTORY": str(state)})
+    assert (code, said.split()[:2]) == (0, ["admin", "operator"])
 
 
 def test_its_broker_lets_in_those_with_a_password_and_holds_devices_to_their_own_topics(stack: Stack) -> None:

@@ -6,9 +6,8 @@ import shutil
 import signal
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ import pytest
 from PIL import Image
 
 from driftprint.messages import DeviceStatus, encode
-from driftprint.mqtt import MqttSettings, make_client
 from driftprint.topics import DeviceTopic, StreamTopic, device_topic, stream_topic
 from driftprint_edge.home_assistant import discovery
 from driftprint_server.certificates import issuing
@@ -27,6 +25,7 @@ from driftprint_server.certificates.holder import Kind, holder_of
 from driftprint_server.certificates.instructions import BROKERS_FOLDER, for_holder
 from tests.brokers import Mosquitto, find_mosquitto, wait_for
 from tests.core.test_cli import succeed
+from tests.deploy.peers import SAYING, Heard, Peer
 from tests.line.agents import AgentProcess
 from tests.server.messages import state
 from tests.server.processes import ServerProcess
@@ -35,7 +34,6 @@ DEPLOYED = Path(__file__).parents[2] / "deploy/mosquitto-tls/mosquitto.conf"
 NEIGHBOURS = ("pi-2@north", "pi-1@south")
 """Another device of the attacker's site, and one of the attacker's name at another site."""
 ATTACKER = "pi-1@north"
-SAYING = b"spoofed or not"
 
 
 class TlsBroker(Mosquitto):
@@ -66,112 +64,6 @@ class TlsBroker(Mosquitto):
         reloads = self.log.count("Reloading config")
         self._process.send_signal(signal.SIGHUP)
         wait_for(lambda: self.log.count("Reloading config") > reloads, what="the broker to read its files again")
-
-
-@dataclass
-class Heard:
-    topic: str
-    payload: bytes
-    retained: bool
-
-
-@dataclass
-class Peer:
-    """A connection as agent and server make it, with the certificate in `files`.
-
-    Attributes:
-        broker: where to.
-        files: a certificate and its key, or None.
-        ca: whom it trusts; by default what lies beside its own certificate.
-        client_id: what it calls itself.
-        username: likewise.
-        will: a topic that it leaves a last will for.
-    """
-
-    broker: Mosquitto
-    files: Files | None
-    ca: Path | None = None
-    client_id: str = "somebody"
-    username: str | None = None
-    will: str | None = None
-    host: str = Mosquitto.host
-    heard: list[Heard] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        settings = MqttSettings(
-            host=self.host,
-            port=self.broker.port,
-            username=self.username,
-            ca_file=self.ca or (self.files.ca if self.files else None),
-            cert_file=self.files.certificate if self.files else None,
-            key_file=self.files.key if self.files else None,
-            version="5",
-        )
-        self.client = make_client(settings, self.client_id, clean_session=True)
-        self.connections: list[bool] = []
-        self.losses = 0
-        self._answers: dict[int, bool] = {}
-        self._gone = threading.Event()
-        self.client.on_connect = lambda _c, _d, _f, reason, _p: self.connections.append(not reason.is_failure)
-        self.client.on_disconnect = self._on_disconnect
-        self.client.on_message = lambda _c, _d, message: self.heard.append(
-            Heard(message.topic, bytes(message.payload), message.retain)
-        )
-        self.client.on_publish = lambda _c, _d, mid, reason, _p: self._answers.__setitem__(mid, not reason.is_failure)
-        self.client.on_subscribe = lambda _c, _d, mid, reasons, _p: self._answers.__setitem__(
-            mid, not any(reason.is_failure for reason in reasons)
-        )
-        if self.will is not None:
-            self.client.will_set(self.will, SAYING, qos=1, retain=True)
-
-    def gets_in(self) -> bool:
-        """Whether the broker accepts the connection.
-
-        Raises:
-            ssl.SSLCertVerificationError: where the broker is not accepted.
-        """
-        self.client.connect(self.host, self.broker.port)
-        self.client.loop_start()
-        wait_for(lambda: self.connections or self._gone.is_set(), what="an answer of the broker")
-        return bool(self.connections and self.connections[0])
-
-    def say(self, topic: str, payload: bytes = SAYING, *, retain: bool = False) -> bool:
-        """Publish, and wait until the broker has taken or refused it; whether it has taken it."""
-        return self._answer(self.client.publish(topic, payload, qos=1, retain=retain).mid)
-
-    def listen(self, *topics: str) -> None:
-        """Subscribe, and wait until the broker has answered."""
-        for topic in topics:
-            mid = self.client.subscribe(topic, qos=1)[1]
-            assert mid is not None
-            self._answer(mid)
-
-    def topics(self) -> set[str]:
-        """On which it has heard something."""
-        return {heard.topic for heard in list(self.heard)}
-
-    def live(self) -> list[tuple[str, bytes]]:
-        """What it has heard that was said since it listens: the broker also tells what others have left behind."""
-        return [(heard.topic, heard.payload) for heard in list(self.heard) if not heard.retained]
-
-    def vanish(self) -> None:
-        """Break off, so that the broker publishes the last will."""
-        sock = self.client.socket()
-        assert sock is not None
-        self.client.loop_stop()
-        sock.close()
-
-    def close(self) -> None:
-        self.client.disconnect()
-        self.client.loop_stop()
-
-    def _answer(self, mid: int) -> bool:
-        wait_for(lambda: mid in self._answers, what="the broker's answer")
-        return self._answers[mid]
-
-    def _on_disconnect(self, *_: Any) -> None:
-        self.losses += 1
-        self._gone.set()
 
 
 class Fleet:
@@ -464,6 +356,18 @@ def test_a_device_is_let_in_once_the_broker_has_read_its_files_again_and_nobody_
     assert new.say(topic)
     assert old.say(state_of(ATTACKER))
     assert (old.losses, new.losses) == (0, 0)
+
+
+def test_replicas_share_the_messages_with_a_certificate_each(own_fleet: Fleet) -> None:
+    own_fleet.command("server", "replica-1", "replica-2")
+    own_fleet.start_broker()
+    replicas = [own_fleet.peer(own_fleet.files(name, Kind.SERVER)) for name in ("replica-1", "replica-2")]
+    assert all(replica.listen("$share/ingest/driftprint/v1/+/+/state") for replica in replicas)
+    device = own_fleet.peer(ATTACKER)
+    assert all(device.say(state_of(ATTACKER)) for _ in range(10))
+    wait_for(lambda: sum(len(replica.heard) for replica in replicas) == 10, what="each message, by one of them")
+    assert all(replica.heard for replica in replicas)
+    assert [replica.losses for replica in replicas] == [0, 0]
 
 
 def test_a_revoked_device_is_shut_out_as_soon_as_the_broker_has_read_its_files_again(own_fleet: Fleet) -> None:

@@ -19,16 +19,18 @@ from bench.arm import report as arm
 from bench.day import report as day
 from bench.detection import report as detection
 from bench.detection.results import Results as Detection
-from bench.faults import disk, kills
+from bench.faults import disk, kills, server_kills
 from bench.fleet import __main__ as fleet
 from bench.footprint import __main__ as footprint
 from bench.overhead.report import Results, summary, tables
+from bench.remote_write import __main__ as remote_write
 from driftprint import Monitor
 from driftprint.cli.app import build_app
 from driftprint.errors import FaultReason
 from driftprint.settings import load_settings
 from driftprint_edge.config import AgentSettings
 from driftprint_edge.sources import SourceSettings
+from driftprint_server.config import ServerSettings
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -80,6 +82,17 @@ def test_the_kills_quoted_are_the_measured_ones() -> None:
     assert quoted(ROOT / "docs/reliability.md", "kills") == kills.table([kills.Outcome(**one) for one in results])
 
 
+def test_the_kills_of_the_server_quoted_are_the_measured_ones() -> None:
+    results = json.loads((ROOT / "bench/results/faults_server_kills.json").read_text())
+    outcome = server_kills.Outcome.model_validate(results)
+    assert quoted(ROOT / "docs/reliability.md", "server_kills") == server_kills.table(outcome)
+
+
+def test_what_replicas_write_is_quoted_as_measured() -> None:
+    results = remote_write.Results.model_validate_json((ROOT / "bench/results/remote_write.json").read_text())
+    assert quoted(ROOT / "docs/scaling.md", "remote-write") == remote_write.table(results)
+
+
 def test_the_damage_quoted_is_the_measured_one() -> None:
     results = disk.Results.model_validate_json((ROOT / "bench/results/faults_disk.json").read_text())
     assert quoted(ROOT / "docs/reliability.md", "faults_disk") == disk.tables(results)
@@ -100,6 +113,31 @@ def test_links_to_files_lead_to_files(page: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
     broken = [link for link in links if "://" not in link and not (page.parent / link).exists()]
     assert not broken
+
+
+def anchors(page: Path) -> set[str]:
+    """What links can lead to within a page: its headings, written as GitHub does."""
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_to_headings_lead_to_headings(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", page.read_text())
+    there = {name: anchors(page.parent / name if name else page) for name, _ in links if "://" not in name}
+    assert [f"{name}#{anchor}" for name, anchor in links if name in there and anchor not in there[name]] == []
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    reached, ahead = set(), [README]
+    while ahead:
+        page = ahead.pop()
+        if page not in reached:
+            reached.add(page)
+            links = re.findall(r"\]\(([^)#\s]+)", page.read_text())
+            ahead += [path for path in ((page.parent / link).resolve() for link in links) if path in PAGES]
+    assert set(PAGES) <= reached
 
 
 def test_the_readmes_three_lines_watch_a_loop_of_ones_own() -> None:
@@ -147,6 +185,18 @@ def test_the_agents_page_has_valid_settings(tmp_path: Path) -> None:
     example, *_ = blocks(ROOT / "docs/agent.md", "toml")
     (tmp_path / "agent.toml").write_text(example)
     assert load_settings(tmp_path / "agent.toml", AgentSettings).device == "line-3"
+
+
+@pytest.mark.parametrize("name", ["access", "history", "operating", "rollout", "scaling", "webhooks"])
+def test_what_a_page_sets_in_server_toml_is_valid(name: str) -> None:
+    tables: dict[str, Any] = {}
+    for block in blocks(ROOT / "docs" / f"{name}.md", "toml"):
+        for table, given in tomllib.loads(block).items():
+            if isinstance(given, dict):
+                tables.setdefault(table, {}).update(given)
+            else:
+                tables[table] = given
+    assert ServerSettings(**{table: given for table, given in tables.items() if table != "bundles"}) != ServerSettings()
 
 
 def test_the_exporters_page_names_every_option() -> None:

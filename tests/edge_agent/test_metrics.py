@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 
 import pytest
-from prometheus_client import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
@@ -22,7 +21,7 @@ from driftprint_edge.metrics import Metrics, MetricsSettings
 from driftprint_edge.scrape import DeviceCollector
 from driftprint_server.config import FleetSettings
 from driftprint_server.fleet import Fleet
-from driftprint_server.metrics import FleetCollector, make_registry
+from driftprint_server.metrics import DeviceMetrics
 from tests.brokers import free_port
 from tests.promtool import promtool_complaints
 from tests.server.clocks import FakeClock
@@ -62,11 +61,7 @@ class Scraped:
         return connection.getresponse().read().decode()
 
     def samples(self) -> dict[Key, float]:
-        return {
-            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-            for family in parse(self.text())
-            for sample in family.samples
-        }
+        return samples(self.text())
 
     def value(self, name: str, **labels: str) -> float | None:
         labels = {"site": "north", "device": "pi-1", **labels}
@@ -74,6 +69,14 @@ class Scraped:
 
     def names(self, stream: str) -> set[str]:
         return {name for name, labels in self.samples() if ("stream", stream) in labels}
+
+
+def samples(text: str) -> dict[Key, float]:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in parse(text)
+        for sample in family.samples
+    }
 
 
 @pytest.fixture
@@ -91,16 +94,16 @@ def scrape(clock: FakeClock) -> Iterator[Callable[..., Scraped]]:
         scraped.metrics.close()
 
 
-def told_by_the_server(clock: FakeClock, *messages: DeviceMessage) -> str:
+def told_by_the_server(clock: FakeClock, *messages: DeviceMessage) -> dict[Key, float]:
     """What a server with default settings exposes of a fleet."""
     settings = FleetSettings()
     fleet = Fleet(max_devices=settings.max_devices, forget_after_seconds=settings.forget_after_seconds)
     for message in messages:
         fleet.apply(message, clock.wall)
-    collector = FleetCollector(
+    metrics = DeviceMetrics(
         fleet, clock=clock, stale_after_seconds=settings.stale_after_seconds, max_classes=settings.max_classes
     )
-    return generate_latest(make_registry(collector)).decode()
+    return samples("".join(metrics.text()))
 
 
 NOW = FakeClock().wall
@@ -134,7 +137,7 @@ def test_a_device_tells_of_itself_what_the_server_tells_of_it(
     scrape: Callable[..., Scraped], clock: FakeClock, history: tuple[DeviceMessage, ...]
 ) -> None:
     online = state(agent_version=VERSION, streams=("belt", "chute"))
-    assert scrape(*history).text() == told_by_the_server(clock, online, *history)
+    assert scrape(*history).samples() == told_by_the_server(clock, online, *history)
 
 
 @pytest.mark.parametrize("history", HISTORIES.values(), ids=HISTORIES)

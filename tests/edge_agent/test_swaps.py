@@ -221,6 +221,33 @@ def test_an_older_bundle_is_refused_unless_a_step_back_is_asked_for(site: Site) 
     assert site.runs == "toy-2"
 
 
+def test_a_step_back_to_what_ran_before_needs_no_server(site: Site) -> None:
+    site.command(site.serve(2))
+    assert site.command(site.wanted(1, back=True, url="http://127.0.0.1:9/toy-1.driftprint")) is None
+    assert site.runs == "toy-1"
+    assert site.starts_with() == "toy-1.driftprint"
+    choice = site.store.choice("belt")
+    assert choice is not None
+    assert choice.bundle == str(site.first), "the file that agent.toml names, not a copy"
+
+
+def test_a_step_back_to_a_bundle_that_was_damaged_meanwhile_is_fetched(site: Site) -> None:
+    site.command(site.serve(2))
+    (site.first / "model.onnx").write_bytes(b"no model")
+    assert site.command(site.serve(1).model_copy(update={"back": True})) is None
+    assert site.runs == "toy-1"
+    choice = site.store.choice("belt")
+    assert choice is not None
+    assert choice.bundle == str(site.folder / "bundles" / "toy-1.driftprint")
+
+
+def test_the_same_version_asked_for_without_a_step_back_is_not_taken_from_the_disk(site: Site) -> None:
+    site.command(site.serve(2))
+    error = site.command(site.wanted(1, url="http://127.0.0.1:9/toy-1.driftprint"))
+    assert error is not None
+    assert "cannot be fetched" in error
+
+
 def test_without_trusted_keys_nothing_is_fetched(make_site: Callable[..., Site]) -> None:
     site = make_site(trusted=False)
     error = site.command(site.serve(2))

@@ -1,4 +1,4 @@
-"""A real Chromium, steered over its DevTools pipe: enough to open a page, ask it questions and take a picture."""
+"""A real Chromium, steered over its DevTools pipe: opens a page, asks it questions, presses keys, takes pictures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,22 @@ from typing import Any
 
 import pytest
 
+from tests.brokers import wait_for
+
 _ANSWER_SECONDS = 20.0
+_KEYS = {
+    "Tab": ("Tab", 9, ""),
+    "Enter": ("Enter", 13, "\r"),
+    "Escape": ("Escape", 27, ""),
+    "Space": (" ", 32, " "),
+    "End": ("End", 35, ""),
+    "Home": ("Home", 36, ""),
+    "ArrowLeft": ("ArrowLeft", 37, ""),
+    "ArrowUp": ("ArrowUp", 38, ""),
+    "ArrowRight": ("ArrowRight", 39, ""),
+    "ArrowDown": ("ArrowDown", 40, ""),
+}
+_SHIFT = 8
 _OPTIONS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"),
     *("--no-first-run", "--remote-debugging-pipe"),
@@ -55,13 +70,16 @@ class Browser:
         os.close(to_write)
         self._ids = itertools.count(1)
         self._buffer = b""
+        self.complaints: list[str] = []
+        """What the page has written to the console as an error, and exceptions that nobody caught."""
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         self._session: str | None = None
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        self.resize(width, height)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._call("Emulation.setEmulatedMedia", features=[scheme])
-        self._call("Page.enable")
+        for domain in ("Page", "Runtime", "Log"):
+            self._call(f"{domain}.enable")
 
     def __enter__(self) -> Browser:
         return self
@@ -84,6 +102,29 @@ class Browser:
             raise AssertionError(answer["exceptionDetails"])
         return answer["result"].get("value")
 
+    def press(self, key: str, *, shift: bool = False, times: int = 1) -> None:
+        """Press a key by its name, as in ``Tab``."""
+        name, code, text = _KEYS[key]
+        for _ in range(times):
+            for kind in ("keyDown", "keyUp"):
+                self._call(
+                    "Input.dispatchKeyEvent",
+                    type=kind,
+                    key=name,
+                    code=key,
+                    windowsVirtualKeyCode=code,
+                    text=text if kind == "keyDown" else "",
+                    modifiers=_SHIFT if shift else 0,
+                )
+
+    def type(self, text: str) -> None:
+        """Put text in where the focus is, as an input method does."""
+        self._call("Input.insertText", text=text)
+
+    def resize(self, width: int, height: int) -> None:
+        """Give the page another size, in pixels."""
+        self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+
     def picture(self, path: Path, *, whole: bool = False) -> None:
         """Save a PNG of what is in view, or of the whole page."""
         data = self._call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)["data"]
@@ -98,11 +139,22 @@ class Browser:
         end = time.monotonic() + _ANSWER_SECONDS
         while time.monotonic() < end:
             message = self._next()
+            self._hear(message)
             if message.get("id") == number:
                 if "error" in message:
                     raise AssertionError(f"{method}: {message['error']}")
                 return message["result"]
         raise AssertionError(f"chromium does not answer {method}")
+
+    def _hear(self, event: Any) -> None:
+        params = event.get("params", {})
+        match event.get("method"):
+            case "Runtime.exceptionThrown":
+                self.complaints.append(json.dumps(params["exceptionDetails"]))
+            case "Runtime.consoleAPICalled" if params["type"] in ("error", "assert", "warning"):
+                self.complaints.append(json.dumps(params["args"]))
+            case "Log.entryAdded" if params["entry"]["level"] == "error":
+                self.complaints.append(f"{params['entry']['text']} ({params['entry'].get('url')})")
 
     def _next(self) -> Any:
         while b"\0" not in self._buffer:
@@ -123,3 +175,42 @@ def find_chromium() -> str:
             pytest.fail(missing)
         pytest.skip(missing)
     return binary
+
+
+def text(page: Browser, selector: str) -> str:
+    """What can be read there; nothing where it is hidden."""
+    find = f"const found = document.querySelector({selector!r})"
+    return str(page.ask(f"(() => {{ {find}; return found?.checkVisibility() ? found.innerText : '' }})()"))
+
+
+def count(page: Browser, selector: str) -> int:
+    return int(page.ask(f"document.querySelectorAll({selector!r}).length"))
+
+
+def wait_for_text(page: Browser, selector: str, wanted: str) -> None:
+    wait_for(
+        lambda: wanted in text(page, selector),
+        what=lambda: f"{wanted!r} in {selector}: {text(page, selector)!r}, {page.complaints}",
+        seconds=20,
+    )
+
+
+def focused(page: Browser) -> str:
+    """What has the focus, as a screen reader would name it."""
+    return str(
+        page.ask(
+            "(() => { const e = document.activeElement; return (e?.getAttribute('aria-label') || e?.innerText "
+            "|| e?.labels?.[0]?.innerText || e?.tagName || '').trim() })()"
+        )
+    )
+
+
+def press_until(page: Browser, wanted: str, *, most: int = 60) -> None:
+    """Go on by Tab until something is in focus."""
+    seen = []
+    for _ in range(most):
+        page.press("Tab")
+        seen.append(focused(page))
+        if wanted in seen[-1]:
+            return
+    raise AssertionError(f"Tab does not reach {wanted!r}, only {seen}")

@@ -3,39 +3,66 @@
 from __future__ import annotations
 
 import signal
+import ssl
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import httpx
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
+from prometheus_client.parser import text_string_to_metric_families as parse
 
 from driftprint.messages import AckMessage, DeviceMessage, decode, encode
 from driftprint_server.views import FleetView
 from tests.brokers import Mosquitto, free_port, wait_for
 from tests.server.messages import topic_of
 
-COMMAND = [sys.executable, "-c", "from driftprint.cli import main; main()", "server"]
+_DRIFTPRINT = [sys.executable, "-c", "from driftprint.cli import main; main()"]
+COMMAND = [*_DRIFTPRINT, "server"]
 _END_SECONDS = 10.0
 
 
 class ServerProcess:
-    """``driftprint server`` over a broker. It keeps its settings and store over restarts."""
+    """``driftprint server`` over a broker. It keeps its settings and store over restarts.
 
-    def __init__(self, folder: Path, broker_port: int, *, stale_after_seconds: float = 60) -> None:
+    Args:
+        folder: for both; a second server in the same one goes on with the store.
+        broker_port: where the broker listens.
+        stale_after_seconds: as in ``[fleet]``.
+        login: whether one must log in.
+        settings: further lines of server.toml, by table.
+        trust: by what clients know the server's certificate; without it HTTP is spoken.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        broker_port: int,
+        *,
+        stale_after_seconds: float = 60,
+        login: bool = False,
+        settings: Mapping[str, str] | None = None,
+        trust: ssl.SSLContext | None = None,
+    ) -> None:
         self.store = folder / "server.db"
         self._log = folder / "server.log"
         self._config = folder / "server.toml"
         http_port = free_port()
-        self.url = f"http://127.0.0.1:{http_port}"
-        self._config.write_text(
-            f"[mqtt]\nhost = '127.0.0.1'\nport = {broker_port}\n"
-            f"[http]\nport = {http_port}\n"
-            f"[store]\npath = '{self.store}'\n"
-            f"[fleet]\nstale_after_seconds = {stale_after_seconds}\n"
-        )
+        self.url = f"{'https' if trust else 'http'}://127.0.0.1:{http_port}"
+        self._verify = trust or True
+        self._clients: list[httpx.Client] = []
+        tables = {
+            "mqtt": f"host = '127.0.0.1'\nport = {broker_port}",
+            "http": f"port = {http_port}",
+            "store": f"path = '{self.store}'",
+            "fleet": f"stale_after_seconds = {stale_after_seconds}",
+            "access": f"login = {str(login).lower()}",
+        }
+        for table, lines in (settings or {}).items():
+            tables[table] = f"{tables.get(table, '')}\n{lines}"
+        self._config.write_text("".join(f"[{table}]\n{lines}\n" for table, lines in tables.items()))
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -54,6 +81,8 @@ class ServerProcess:
 
     def kill(self) -> None:
         """SIGKILL."""
+        while self._clients:
+            self._clients.pop().close()
         if self._process is not None:
             self._process.kill()
             self._process.wait(timeout=_END_SECONDS)
@@ -65,7 +94,25 @@ class ServerProcess:
         return self._process.wait(timeout=_END_SECONDS)
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(self.url + path, timeout=5)
+        return httpx.get(self.url + path, timeout=5, verify=self._verify)
+
+    def client(self, name: str | None = None, password: str = "", *, token: str | None = None) -> httpx.Client:
+        """Somebody who has logged in, or has a token, or is nobody in particular; good until the server is killed."""
+        client = httpx.Client(base_url=self.url, timeout=30, verify=self._verify)
+        self._clients.append(client)
+        if token is not None:
+            client.headers["Authorization"] = f"Bearer {token}"
+        if name is not None:
+            answer = client.post("/api/session", json={"name": name, "password": password})
+            assert answer.is_success, answer.text
+            client.headers["X-CSRF-Token"] = answer.json()["csrf"]
+        return client
+
+    def users(self, *arguments: str) -> str:
+        """``driftprint users`` beside the running server; the password or token that it prints."""
+        command = [*_DRIFTPRINT, "users", *arguments, "--config", str(self._config)]
+        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+        return said.strip().rpartition(" ")[2]
 
     def health(self) -> tuple[int, list[str]]:
         """The status of /healthz and its problems; 0 where nobody answers."""
@@ -80,11 +127,12 @@ class ServerProcess:
         return FleetView.model_validate(self.get("/api/fleet").json())
 
     def metric(self, sample: str) -> float:
-        """The value of a sample given as it is exposed; -1 where it is not there."""
-        for line in self.get("/metrics").text.splitlines():
-            name, _, value = line.rpartition(" ")
-            if name == sample:
-                return float(value)
+        """The value of a sample given as it is exposed, in whatever order of labels; -1 where it is not there."""
+        (wanted,) = (sample for family in parse(f"{sample} 0\n") for sample in family.samples)
+        for family in parse(self.get("/metrics").text):
+            for found in family.samples:
+                if (found.name, found.labels) == (wanted.name, wanted.labels):
+                    return float(found.value)
         return -1
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from driftprint.messages import BundleRef, Cause, DeviceMessage, DeviceStatus
 from driftprint_server.aggregates import FLEET_CATALOGUE, AggregateCollector
 from driftprint_server.fleet import Fleet
-from driftprint_server.metrics import make_registry
 from tests.promtool import promtool_complaints
 from tests.server.clocks import FakeClock
 from tests.server.messages import alert, health, state, window
@@ -20,7 +19,8 @@ class Whole:
     def __init__(self, *messages: DeviceMessage) -> None:
         self.clock = FakeClock()
         self.fleet = Fleet(max_devices=100, forget_after_seconds=1000)
-        self.registry = make_registry(AggregateCollector(self.fleet, clock=self.clock, stale_after_seconds=60))
+        self.registry = CollectorRegistry(auto_describe=False)
+        self.registry.register(AggregateCollector(self.fleet, clock=self.clock, stale_after_seconds=60))
         for message in messages:
             self.fleet.apply(message, self.clock.wall)
 

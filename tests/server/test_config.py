@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import BaseModel
@@ -7,27 +8,35 @@ from driftprint.errors import ConfigError
 from driftprint_server.config import ServerSettings, default_store_path, read_settings
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "server.example.toml"
+LISTS = {"remote_write", "webhook"}
+"""The tables of which there may be any number; the example has them commented out."""
 
 
-def settings_of(model: type[BaseModel], prefix: str = "") -> set[str]:
-    names = set()
-    for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            names |= settings_of(field.annotation, f"{name}.")
-        else:
-            names.add(prefix + name)
-    return names
+def table_of(annotation: object) -> type[BaseModel] | None:
+    """The model of a table, or of each table of a list; None for a plain setting."""
+    kinds = get_args(annotation) or (annotation,)
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+
+
+def settings_of(model: type[BaseModel]) -> set[str]:
+    tables = {name: table_of(field.annotation) for name, field in model.model_fields.items()}
+    return {f"{name}.{setting}" for name, table in tables.items() if table for setting in table.model_fields}
+
+
+def is_setting(line: str) -> bool:
+    """Whether a line without its mark of a comment is a setting or the head of a table."""
+    return line.partition(" = ")[0].isidentifier() if " = " in line else line.startswith("[")
 
 
 def named_in(text: str) -> set[str]:
     """Settings that a TOML file gives, be they commented out or not."""
     names, table = set(), ""
     for line in text.splitlines():
-        if line.startswith("["):
-            table = line.strip("[]")
-        key, equals, _ = line.removeprefix("# ").partition(" = ")
-        if equals and key.isidentifier():
-            names.add(f"{table}.{key}")
+        given = line.removeprefix("# ")
+        if given.startswith("["):
+            table = given.strip("[]")
+        elif is_setting(given):
+            names.add(f"{table}.{given.partition(' = ')[0]}")
     return names
 
 
@@ -39,18 +48,30 @@ def test_the_example_loads_and_gives_the_defaults() -> None:
     assert read_settings(EXAMPLE) == ServerSettings()
 
 
-def test_the_example_is_still_valid_with_everything_set(tmp_path: Path) -> None:
+def everything_set(folder: Path) -> ServerSettings:
+    """The example's settings, with what is commented out as well."""
     lines = EXAMPLE.read_text().splitlines()
-    given = [
-        line.removeprefix("# ") if line.partition(" = ")[0].removeprefix("# ").isidentifier() else line
-        for line in lines
-    ]
-    everything = tmp_path / "server.toml"
+    given = [bare if is_setting(bare := line.removeprefix("# ")) else line for line in lines]
+    everything = folder / "server.toml"
     everything.write_text("\n".join(given))
-    read = read_settings(everything)
-    assert read.model_fields_set == {"mqtt", "http", "store", "fleet"}
-    assert read.mqtt.model_fields_set == set(type(read.mqtt).model_fields)
-    assert read.store.model_fields_set == {"path"}
+    return read_settings(everything)
+
+
+def test_the_example_is_still_valid_with_everything_set(tmp_path: Path) -> None:
+    read = everything_set(tmp_path)
+    assert read.model_fields_set == set(ServerSettings.model_fields)
+    for name in read.model_fields_set - LISTS:
+        table = getattr(read, name)
+        assert table.model_fields_set == set(type(table).model_fields)
+
+
+def test_the_examples_commented_tables_show_the_defaults(tmp_path: Path) -> None:
+    read = everything_set(tmp_path)
+    for table in (*read.remote_write, *read.webhook):
+        for name in table.model_fields_set:
+            default = type(table).model_fields[name].default
+            if isinstance(default, (bool, int, float, str, tuple)):
+                assert getattr(table, name) == default
 
 
 def test_the_store_lies_in_the_service_managers_folder_or_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,6 +89,10 @@ def test_the_store_lies_in_the_service_managers_folder_or_the_users(monkeypatch:
         ("[fleet]\nmax_device = 3", "fleet.max_device: unknown field"),
         ("[fleet]\nforget_after_seconds = 61\nstale_after_seconds = 3600", "forget_after_seconds must be more"),
         ("[mqtt]\nclient_id = 'a/b'", "mqtt.client_id"),
+        ("[mqtt]\nshare = 'ingest'", "mqtt.share needs remote_write"),
+        ("[http]\ncert_file = 'fleet.pem'", "cert_file and key_file go together"),
+        ("[enrolment]\ndevices = ['north/*']", 'mode must be "list" or "approve"'),
+        ("[[remote_write]]\nurl = 'http://a/x'\n[[remote_write]]\nurl = 'http://a/y'", "two targets have one host"),
         ("[mqtt", "not valid TOML"),
     ],
 )

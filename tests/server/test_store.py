@@ -2,6 +2,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from driftprint.errors import MessageError, StoreError
 from driftprint.messages import AlertStatus
@@ -44,7 +45,20 @@ def test_a_fleet_is_restored_as_it_was(path: Path) -> None:
         fleet.apply(message, NOW + i)
         save(store, fleet)
     store.close()
-    assert new_fleet(Store(path)).devices() == fleet.devices()
+    restored = new_fleet(Store(path)).devices()
+    assert [replace(device, last_seen=None) for device in restored] == [
+        replace(device, last_seen=None) for device in fleet.devices()
+    ]
+
+
+def test_a_device_was_last_seen_when_its_latest_window_was_recorded(path: Path) -> None:
+    store = Store(path)
+    fleet = new_fleet(store)
+    for i, message in enumerate([window(1), window(2), window(2, device="retained")]):
+        fleet.apply(message, NOW + 10 * i, retained=message.device == "retained")
+        save(store, fleet)
+    store.close()
+    assert [device.last_seen for device in Store(path).load()] == [NOW + 10, None]
 
 
 def test_nothing_is_unsaved_after_a_save_until_something_changes(path: Path) -> None:

@@ -7,13 +7,18 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from driftprint.messages import AlertStatus, Cause
+from driftprint.messages import AlertStatus, Cause, DeviceMessage
 from driftprint_server.aggregates import AggregateCollector
 from driftprint_server.counts import Counts
 from driftprint_server.fleet import Fleet
-from driftprint_server.metrics import FleetCollector, ServerCollector, make_registry
-from driftprint_server.views import FleetView, fleet_view
-from driftprint_server.web import fleet_events, make_app
+from driftprint_server.fleet_api import fleet_events, make_fleet_router
+from driftprint_server.listing import Listing
+from driftprint_server.metrics import DeviceMetrics, ServerCollector, exposition
+from driftprint_server.records import kept
+from driftprint_server.sinks import Accepted
+from driftprint_server.sparklines import Sparklines
+from driftprint_server.views import fleet_view
+from driftprint_server.web import STATIC, make_app
 from tests.server.clocks import FakeClock
 from tests.server.messages import NEW, alert, health, state, window
 
@@ -26,26 +31,33 @@ class Site:
         self.fleet = Fleet(max_devices=100, forget_after_seconds=1000)
         self.problems: list[str] = []
         self.stopping = False
-        of_devices = FleetCollector(self.fleet, clock=self.clock, stale_after_seconds=60, max_classes=2)
-        of_server = ServerCollector(
-            self.fleet,
-            counts=Counts(),
-            clock=self.clock,
-            stale_after_seconds=60,
-            connected=lambda: True,
-            queue_length=lambda: 0,
+        self.listing = Listing(
+            self.fleet, clock=self.clock, stale_after_seconds=60, least_age_seconds=0.0, cpu_seconds=lambda: 0.0
         )
+        self.sparklines = Sparklines(most_streams=100)
+        of_devices = DeviceMetrics(self.fleet, clock=self.clock, stale_after_seconds=60, max_classes=2)
+        of_server = ServerCollector(counts=Counts(), connected=lambda: True, queue_length=lambda: 0)
         of_fleet = AggregateCollector(self.fleet, clock=self.clock, stale_after_seconds=60)
         self.app: FastAPI = make_app(
-            registry=make_registry(of_devices, of_server),
-            fleet_registry=make_registry(of_fleet, of_server),
-            view=self.view,
+            metrics=lambda: exposition(of_devices.text(), of_server),
+            fleet_metrics=lambda: exposition((), of_fleet, of_server),
             problems=lambda: self.problems,
-            stopping=lambda: self.stopping,
+            routers=[
+                make_fleet_router(
+                    listing=self.listing,
+                    sparklines=self.sparklines,
+                    view=lambda: fleet_view(self.fleet, self.clock.wall, stale_after_seconds=60),
+                    clock=self.clock,
+                    stopping=lambda: self.stopping,
+                )
+            ],
         )
 
-    def view(self) -> FleetView:
-        return fleet_view(self.fleet, self.clock.wall, stale_after_seconds=60)
+    def take(self, message: DeviceMessage, *, after: float = 0.0) -> None:
+        """A message that arrives some seconds from now."""
+        body = kept(message)
+        self.fleet.apply(body, self.clock.wall + after)
+        self.sparklines.write([Accepted(body, self.clock.wall + after)])
 
     def get(self, path: str, **headers: str) -> httpx.Response:
         async def fetch() -> httpx.Response:
@@ -61,14 +73,11 @@ def site() -> Site:
     return Site()
 
 
-def test_metrics_are_served_in_the_format_asked_for(site: Site) -> None:
-    site.fleet.apply(window(1), site.clock.wall)
+def test_metrics_are_served(site: Site) -> None:
+    site.take(window(1))
     plain = site.get("/metrics")
     assert plain.headers["content-type"].startswith("text/plain")
-    assert 'driftprint_frames_total{device="pi-1",site="north",stream="belt"} 100.0' in plain.text
-    openmetrics = site.get("/metrics", accept="application/openmetrics-text; version=1.0.0")
-    assert openmetrics.headers["content-type"].startswith("application/openmetrics-text")
-    assert openmetrics.text.endswith("# EOF\n")
+    assert 'driftprint_frames_total{site="north",device="pi-1",stream="belt"} 100' in plain.text
 
 
 def test_healthz_says_what_is_wrong(site: Site) -> None:
@@ -80,10 +89,10 @@ def test_healthz_says_what_is_wrong(site: Site) -> None:
 
 
 def test_the_fleet_is_served_as_json(site: Site) -> None:
-    site.fleet.apply(state(streams=("belt", "silent")), site.clock.wall)
-    site.fleet.apply(health(), site.clock.wall)
-    site.fleet.apply(window(3, ratio=0.25, camera_faults=(Cause.COVERED,)), site.clock.wall - 2)
-    site.fleet.apply(alert(4, recorded_at=60.0, raised_at=50.0), site.clock.wall)
+    site.take(state(streams=("belt", "silent")))
+    site.take(health())
+    site.take(window(3, ratio=0.25, camera_faults=(Cause.COVERED,)), after=-2.0)
+    site.take(alert(4, recorded_at=60.0, raised_at=50.0))
     view = site.get("/api/fleet").json()
     assert view["now"] == site.clock.wall
     (device,) = view["devices"]
@@ -113,7 +122,7 @@ def test_the_fleet_is_served_as_json(site: Site) -> None:
 
 
 def test_measurements_of_an_absent_device_are_not_shown(site: Site) -> None:
-    site.fleet.apply(window(3), site.clock.wall)
+    site.take(window(3))
     site.clock.wall += 61
     (device,) = site.get("/api/fleet").json()["devices"]
     assert device["state"] == "stale"
@@ -123,10 +132,10 @@ def test_measurements_of_an_absent_device_are_not_shown(site: Site) -> None:
 
 
 def test_current_alerts_come_before_later_ones_that_are_over(site: Site) -> None:
-    site.fleet.apply(alert(1, number=1), site.clock.wall)
-    site.fleet.apply(alert(2, number=2, status=AlertStatus.CLEARED), site.clock.wall + 5)
-    site.fleet.apply(alert(1, number=3, device="reset"), site.clock.wall + 6)
-    site.fleet.apply(window(1, device="reset", instance=NEW), site.clock.wall + 7)
+    site.take(alert(1, number=1))
+    site.take(alert(2, number=2, status=AlertStatus.CLEARED), after=5.0)
+    site.take(alert(1, number=3, device="reset"), after=6.0)
+    site.take(window(1, device="reset", instance=NEW), after=7.0)
     shown = [(alert["device"], alert["current"]) for alert in site.get("/api/fleet").json()["alerts"]]
     assert shown == [("pi-1", True), ("reset", False), ("pi-1", False)]
 
@@ -148,14 +157,68 @@ def test_the_page_refers_to_nothing_elsewhere_and_has_nothing_inline(site: Site)
     assert "://" not in page
     assert "style=" not in page
     assert "<script>" not in page
-    for path in ("/static/app.js", "/static/charts.js", "/static/words.js", "/static/app.css", "/static/icon.svg"):
-        text = site.get(path).text.replace("http://www.w3.org/2000/svg", "")
+    files = [path.name for path in STATIC.iterdir()]
+    assert len(files) > 15
+    for name in files:
+        text = site.get(f"/static/{name}").text.replace("http://www.w3.org/2000/svg", "")
         assert "://" not in text
-        assert "innerHTML" not in text
+        for way_in in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
+            assert way_in not in text
 
 
 def test_files_outside_the_static_folder_are_not_served(site: Site) -> None:
     assert site.get("/static/..%2fweb.py").status_code == 404
+
+
+def test_a_page_of_the_table_is_served_with_what_it_draws(site: Site) -> None:
+    for number in range(5):
+        site.take(window(1, device=f"pi-{number}", ratio=number / 10))
+    site.take(window(2, device="pi-3", ratio=0.5))
+    site.take(state(device="empty", streams=()))
+    page = site.get("/api/fleet/streams?sort=outlier_ratio&descending=true&limit=2&offset=1").json()
+    assert (page["total"], page["all"], page["version"]) == (6, 6, site.fleet.version)
+    assert [row["device"] for row in page["rows"]] == ["pi-4", "pi-2"]
+    (row,) = site.get("/api/fleet/streams?search=pi-3").json()["rows"]
+    assert (row["site"], row["state"], row["last_seen"]) == ("north", "online", site.clock.wall)
+    assert row["stream"]["outlier_ratio"] == 0.5
+    assert row["outlier_ratios"] == pytest.approx([0.3, 0.5], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=501", "offset=-1", "sort=colour", "state=merry", "descending=7", f"search={'x' * 201}"]
+)
+def test_a_wrong_query_is_refused(site: Site, query: str) -> None:
+    assert site.get(f"/api/fleet/streams?{query}").status_code == 422
+
+
+def test_which_bundles_run_where_is_served(site: Site) -> None:
+    site.take(window(1))
+    site.take(state(site="south", device="new"))
+    view = site.get("/api/fleet/bundles").json()
+    assert (view["bundles"], view["total"]) == ({"digits-1": 1, "": 1}, 2)
+    assert view["sites"][1] == {"site": "south", "streams": 1, "bundles": {"": 1}}
+    assert [one["site"] for one in site.get("/api/fleet/bundles?search=NOR").json()["sites"]] == ["north"]
+
+
+def test_a_device_is_served_with_its_health_classes_and_alerts(site: Site) -> None:
+    site.take(state())
+    site.take(health())
+    site.take(window(1, ratio=0.25))
+    site.take(alert(2))
+    view = site.get("/api/fleet/devices/north/pi-1").json()
+    assert (view["device"]["device"], view["device"]["state"]) == ("pi-1", "online")
+    assert view["health"]["vitals"]["temperature_celsius"] == 61.5
+    assert view["health"]["bundle_errors"] == {"belt": "toy-2: is not signed"}
+    assert view["classes"]["belt"]["cat"] == {"frames": 150, "outlier_ratio": 0.25}
+    assert [one["current"] for one in view["alerts"]] == [True]
+    site.clock.wall += 61
+    assert site.get("/api/fleet/devices/north/pi-1").json()["classes"] == {}
+
+
+def test_a_device_that_is_not_known_is_said_to_be_so(site: Site) -> None:
+    answer = site.get("/api/fleet/devices/north/nobody")
+    assert answer.status_code == 404
+    assert "no device nobody at site north is known" in answer.json()["detail"]
 
 
 async def events(stream: AsyncIterator[bytes], count: int) -> list[tuple[str, Any]]:
@@ -168,21 +231,24 @@ async def events(stream: AsyncIterator[bytes], count: int) -> list[tuple[str, An
 
 def test_events_tell_the_fleet_at_once_and_again_when_it_changes(site: Site) -> None:
     async def listen() -> list[tuple[str, Any]]:
-        stream = fleet_events(site.view, lambda: site.stopping, event_seconds=0.01)
+        stream = fleet_events(site.listing.index, site.clock, lambda: site.stopping, event_seconds=0.01)
         first = await events(stream, 1)
-        site.fleet.apply(window(1), site.clock.wall)
+        site.take(window(1))
+        site.take(alert(2))
         second = await events(stream, 1)
         site.clock.wall += 61  # silence is a change too
         return first + second + await events(stream, 1)
 
     told = asyncio.run(asyncio.wait_for(listen(), timeout=10))
     assert [name for name, _ in told] == ["fleet"] * 3
-    assert [[device["state"] for device in view["devices"]] for _, view in told] == [[], ["online"], ["stale"]]
+    assert [summary["figures"]["devices_online"] for _, summary in told] == [0, 1, 0]
+    assert [len(summary["current_alerts"]) for _, summary in told] == [0, 1, 1]
+    assert told[1][1]["version"] == site.fleet.version
 
 
 def test_events_beat_while_nothing_changes(site: Site) -> None:
     async def listen() -> list[tuple[str, Any]]:
-        stream = fleet_events(site.view, lambda: False, event_seconds=0.01, heartbeat_seconds=0.0)
+        stream = fleet_events(site.listing.index, site.clock, lambda: False, event_seconds=0.01, heartbeat_seconds=0.0)
         return await events(stream, 2)
 
     told = asyncio.run(asyncio.wait_for(listen(), timeout=10))
@@ -195,9 +261,8 @@ def test_events_end_with_the_server(site: Site) -> None:
 
 
 def test_the_fleet_as_a_whole_is_served_by_itself(site: Site) -> None:
-    site.fleet.apply(window(3), site.clock.wall)
+    site.take(window(3))
     whole = site.get("/metrics/fleet")
     assert 'driftprint_fleet_devices{site="north",state="online"} 1.0' in whole.text
     assert "pi-1" not in whole.text
     assert "driftprint_server_connected 1.0" in whole.text
-    assert "openmetrics" in site.get("/metrics/fleet", Accept="application/openmetrics-text").headers["content-type"]

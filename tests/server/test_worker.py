@@ -9,9 +9,10 @@ import pytest
 from driftprint.messages import AckMessage, DeviceMessage, decode, encode
 from driftprint_server.counts import Counts, Kind, Reason
 from driftprint_server.fleet import Fleet
+from driftprint_server.keepers import PROBE_SECONDS, FleetKeeper
 from driftprint_server.link import Received
 from driftprint_server.store import Store
-from driftprint_server.worker import PROBE_SECONDS, Worker
+from driftprint_server.worker import Worker
 from tests.server.clocks import FakeClock
 from tests.server.messages import NEW, OLD, alert, health, state, topic_of, window
 
@@ -30,9 +31,8 @@ class Bench:
         self.published: list[tuple[str, AckMessage]] = []
         self.link_up = True
         self.worker = Worker(
-            queue.Queue(),
-            fleet=self.fleet,
-            store=self.store,
+            queue.SimpleQueue(),
+            keeper=FleetKeeper(self.fleet, self.store, now=self.clock.now()),
             publish=self._publish,
             counts=self.counts,
             clock=self.clock,
@@ -191,13 +191,12 @@ def test_silent_devices_are_forgotten_without_any_message(bench: Bench) -> None:
 
 def test_the_worker_ends_with_an_empty_inbox(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "second.db")
-    inbox: queue.Queue[Received] = queue.Queue()
+    inbox: queue.SimpleQueue[Received] = queue.SimpleQueue()
     for seq in range(1, 1500):
         inbox.put(Received(topic_of(window(seq)), encode(window(seq)), False, bench.clock.wall))
     worker = Worker(
         inbox,
-        fleet=bench.fleet,
-        store=bench.store,
+        keeper=FleetKeeper(bench.fleet, bench.store, now=bench.clock.now()),
         publish=bench._publish,
         counts=bench.counts,
         clock=bench.clock,

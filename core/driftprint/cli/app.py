@@ -1,7 +1,7 @@
 """Puts the command together from the shared library's subcommands and those of the installed parts.
 
 A part adds a subcommand with an entry point in the group ``driftprint.commands``: a function that typer
-turns into a command. Its module imports nothing heavy at the top, so that ``--help`` stays instant.
+turns into a command, or a group of them. Its module imports nothing heavy at the top, so that ``--help`` stays instant.
 """
 
 from __future__ import annotations
@@ -44,7 +44,11 @@ def build_app() -> typer.Typer:
     )
     app.callback()(_root)
     for entry_point in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry_point: entry_point.name):
-        app.command(entry_point.name)(entry_point.load())
+        command = entry_point.load()
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=entry_point.name)
+        else:
+            app.command(entry_point.name)(command)
     app.command("score")(score)
     app.add_typer(bundle, name="bundle")
     return app

@@ -92,13 +92,19 @@ def _now() -> Sequence[Panel]:
             "Bundles",
             "What each stream runs.",
             Query(f"max by (stream, bundle, version) (driftprint_bundle_info{STREAMS})"),
-            width=16,
+            width=12,
         ),
         labels(
             "Agent",
             "The version of the agent.",
             Query(f"max by (site, device, version) (driftprint_device_info{IT})"),
             width=8,
+        ),
+        number(
+            "Streams muted",
+            "An operator has muted their alerts, on the server's page: what they see is shown here and told to nobody.",
+            Query(f"count(driftprint_alert_muted{STREAMS}) or 0 * count(driftprint_device_up{IT})"),
+            steps=FEW_ARE_GOOD,
         ),
     )
 

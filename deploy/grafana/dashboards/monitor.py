@@ -10,6 +10,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from deploy.grafana.board import MONITOR, RATE, board, device_link
 from deploy.grafana.panels import (
     AMBER,
+    FEW_ARE_GOOD,
     GREEN,
     NONE_IS_GOOD,
     RED,
@@ -32,7 +33,14 @@ def build() -> Dashboard:
         "driftprint: the monitor itself",
         "Does the server hear its devices, and does Prometheus hear the server? If not, the other dashboards are old.",
         variables=[],
-        rows=[("Now", _now()), ("Messages", _messages()), ("Who is silent", _silent()), ("Scrapes", _scrapes())],
+        rows=[
+            ("Now", _now()),
+            ("Messages", _messages()),
+            ("Who is silent", _silent()),
+            ("Webhooks", _webhooks()),
+            ("Remote write", _remote_write()),
+            ("Scrapes", _scrapes()),
+        ],
     )
 
 
@@ -63,11 +71,30 @@ def _now() -> Sequence[Panel]:
             "All devices together. They come once the server acknowledges again.",
             Query("sum(driftprint_outbox_messages)"),
         ),
+        number(
+            "Messages waiting for webhooks",
+            "To be delivered. Many for long: the receiver is away, or refuses them.",
+            Query("sum(driftprint_server_webhook_waiting)"),
+            steps=FEW_ARE_GOOD,
+            no_value="no webhook",
+        ),
+        number(
+            "Devices waiting for approval",
+            "Nothing of them is taken in until an operator approves them, on the server's page.",
+            Query("max(driftprint_server_devices_waiting)"),
+            steps=FEW_ARE_GOOD,
+        ),
         labels(
             "Server",
             "Its version, and where Prometheus found it.",
             Query("max by (instance, version) (driftprint_server_info)"),
             width=8,
+        ),
+        labels(
+            "Muted streams",
+            "An operator has muted their alerts, on the server's page: Prometheus raises none of what they see.",
+            Query("max by (site, device, stream) (driftprint_alert_muted)"),
+            width=16,
         ),
     )
 
@@ -90,7 +117,7 @@ def _messages() -> Sequence[Panel]:
         graph(
             "Messages rejected",
             "By reason; docs/metrics.md has them all. A device sends a rejected message again and again: its version "
-            "does not fit the server's, or a limit of the server is reached.",
+            "does not fit the server's, it is not enrolled, or a limit is reached (rate, too_many_...).",
             Query(f"sum by (reason) (increase(driftprint_server_rejected_total{RATE}))", "{{reason}}"),
             unit=units.Short,
         ),
@@ -138,6 +165,81 @@ def _silent() -> Sequence[Panel]:
             Query(f"topk(20, increase(driftprint_store_errors_total{RATE}))", "{{site}}/{{device}}"),
             unit=units.Short,
             link=device_link(),
+        ),
+    )
+
+
+def _webhooks() -> Sequence[Panel]:
+    return (
+        graph(
+            "Messages delivered",
+            "To each webhook.",
+            Query(f"sum by (webhook) (increase(driftprint_server_webhook_deliveries_total{RATE}))", "{{webhook}}"),
+            unit=units.Short,
+        ),
+        graph(
+            "Messages waiting",
+            "For each webhook. They wait for a day, then they are given up.",
+            Query("sum by (webhook) (driftprint_server_webhook_waiting)", "{{webhook}}"),
+            unit=units.Short,
+        ),
+        graph(
+            "Attempts that failed",
+            "By reason; they are repeated. The server's log has what the receiver answers.",
+            Query(
+                f"sum by (webhook, reason) (increase(driftprint_server_webhook_failures_total{RATE}))",
+                "{{webhook}}: {{reason}}",
+            ),
+            unit=units.Short,
+        ),
+        graph(
+            "Messages given up",
+            "By reason: nobody will be told of these by the webhook. Gone: it wants no more.",
+            Query(
+                f"sum by (webhook, reason) (increase(driftprint_server_webhook_dropped_total{RATE}))",
+                "{{webhook}}: {{reason}}",
+            ),
+            unit=units.Short,
+        ),
+    )
+
+
+def _remote_write() -> Sequence[Panel]:
+    return (
+        graph(
+            "Samples written",
+            "That each database has taken, of the server and all replicas.",
+            Query(f"sum by (target) (rate(driftprint_remote_write_samples_total{RATE}))", "{{target}}"),
+            unit=units.CountsPerSecond,
+        ),
+        graph(
+            "Samples refused",
+            "For good, by the status of the answer: missing from the metrics. Mostly too old for the database.",
+            Query(
+                f"sum by (target, status) (increase(driftprint_remote_write_dropped_samples_total{RATE}))",
+                "{{target}}: {{status}}",
+            ),
+            unit=units.Short,
+        ),
+        graph(
+            "Requests",
+            "By the status of the answer. Unreachable, 429 or 5xx: no device is answered until the database takes "
+            "samples again.",
+            Query(
+                f"sum by (target, status) (rate(driftprint_remote_write_requests_total{RATE}))",
+                "{{target}}: {{status}}",
+            ),
+            unit=units.CountsPerSecond,
+        ),
+        graph(
+            "Time of a request",
+            "What the server waits for an answer, on average. It bounds how much one server or replica can write.",
+            Query(
+                f"sum by (target) (rate(driftprint_remote_write_seconds_total{RATE}))"
+                f" / (sum by (target) (rate(driftprint_remote_write_requests_total{RATE})) > 0)",
+                "{{target}}",
+            ),
+            unit=units.Seconds,
         ),
     )
 

@@ -1,0 +1,92 @@
+"""Run as a script: writes windows as a replica does, for some rounds, and says of each how many samples were taken.
+
+``python -m bench.remote_write.writer URL SITE DEVICES ROUNDS SECONDS``. It writes of each device once, so that no
+series is new later, says that it is ready, and begins at a line on its input.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+
+from msgspec.structs import replace
+
+from driftprint.clock import SystemClock
+from driftprint.messages import BundleRef, ClassStats, WindowKind, WindowMessage, WindowStats, encode
+from driftprint_server.records import WindowRecord, read_window
+from driftprint_server.remote_write.settings import RemoteWriteSettings
+from driftprint_server.remote_write.sink import make_sinks
+from driftprint_server.sinks import Accepted
+
+BATCH = 1000
+PAST_SECONDS = 3000.0
+
+
+def windows(site: str, devices: int) -> list[WindowRecord]:
+    """One window of each device: of a model with ten classes, and two windows."""
+    classes = {str(digit): ClassStats(frames=10, outlier_ratio=0.1) for digit in range(10)}
+    quantiles = {"0.5": 1.0, "0.9": 2.0, "0.99": 3.0}
+    stats = tuple(
+        WindowStats(kind=kind, limit=100, frames=100, outlier_ratio=0.05, score_quantiles=quantiles, classes=classes)
+        for kind in WindowKind
+    )
+    messages = [
+        WindowMessage(
+            site=site,
+            device=f"device-{number}",
+            stream="camera",
+            instance=f"{number:016x}",
+            recorded_at=0.0,
+            bundle=BundleRef(name="parts", version=1),
+            frames_total=100_000,
+            outliers_total=5_000,
+            alerts_total=0,
+            frames_per_second=10.0,
+            windows=stats,
+            alarm=False,
+            evidence=0.1,
+        )
+        for number in range(devices)
+    ]
+    return [read_window(encode(message), topic=site) for message in messages]
+
+
+def main(url: str, site: str, devices: int, rounds: int, seconds: float) -> None:
+    (sink,), counts = make_sinks(
+        [RemoteWriteSettings(url=url)], clock=SystemClock(), wait=threading.Event().wait, max_classes=20
+    )
+    (of_target,) = counts.values()
+    fleet = windows(site, devices)
+    first = time.time() - PAST_SECONDS
+    seq = 0
+
+    def write() -> None:
+        nonlocal seq
+        at = first + seq
+        for start in range(0, devices, BATCH):
+            batch = fleet[start : start + BATCH]
+            sink.write([Accepted(replace(window, seq=seq, recorded_at=at), at) for window in batch])
+        seq += 1
+
+    write()
+    print(json.dumps({"ready": of_target.samples}), flush=True)
+    sys.stdin.readline()
+    said = []
+    for _ in range(rounds):
+        begin, began, before = time.monotonic(), time.process_time(), of_target.samples
+        while time.monotonic() - begin < seconds:
+            write()
+        said.append(
+            {
+                "samples": of_target.samples - before,
+                "seconds": time.monotonic() - begin,
+                "busy_seconds": time.process_time() - began,
+            }
+        )
+    print(json.dumps(said))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5]))

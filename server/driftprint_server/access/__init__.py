@@ -1,0 +1,1 @@
+"""Who may see the fleet, and who may act on it."""

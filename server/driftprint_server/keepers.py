@@ -1,0 +1,135 @@
+"""What becomes of messages once they have been read: who knows what they say, and where it is kept."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from driftprint.clock import Instant
+from driftprint_server.device import happened_at
+from driftprint_server.fleet import Fleet
+from driftprint_server.link import Received
+from driftprint_server.records import FleetMessage
+from driftprint_server.sinks import Accepted, Sink
+from driftprint_server.store import Store
+from driftprint_server.times import EventTimes
+
+PROBE_SECONDS = 10.0
+"""A store that had nothing to save for this long is tried with an empty write."""
+
+SWEEP_SECONDS = 10.0
+"""The whole fleet is gone through this often, for who has been silent for too long."""
+
+
+class Keeper(Protocol):
+    """Takes in the messages of a batch, one by one, and then keeps them together. For one thread."""
+
+    def take(self, message: FleetMessage, received: Received) -> None:
+        """Take a message in.
+
+        Raises:
+            MessageError: where it is refused.
+        """
+        ...
+
+    def forget(self, site: str, device: str) -> None:
+        """A device is gone for good."""
+        ...
+
+    def keep(self, now: Instant, *, wanted: bool) -> None:
+        """Let all that has been taken in outlast a crash. `wanted` asks for proof even where there is nothing.
+
+        Raises:
+            StoreError: where that is not possible now; whoever sent it must send it again.
+        """
+        ...
+
+
+class _Dating:
+    """Dates what is taken in, once for all sinks."""
+
+    def __init__(self) -> None:
+        self._times = EventTimes()
+
+    def _dated(self, message: FleetMessage, received: Received) -> Accepted:
+        at = happened_at(message, received.received_at)
+        return Accepted(message, self._times.at(message, at, received.received_at), received.retained)
+
+
+class FleetKeeper(_Dating):
+    """Keeps a fleet, in memory and on disk, and hands on what it takes in.
+
+    Args:
+        fleet: takes messages in.
+        store: keeps what the fleet has learnt.
+        sinks: are given what the fleet has taken in.
+        now: when this begins.
+    """
+
+    def __init__(self, fleet: Fleet, store: Store, *, sinks: Sequence[Sink] = (), now: Instant) -> None:
+        super().__init__()
+        self._fleet = fleet
+        self._store = store
+        self._sinks = tuple(sinks)
+        self._taken: list[Accepted] = []
+        self._gone: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+        self._kept_at = self._swept_at = now.monotonic
+        self._kept_all = True
+
+    def take(self, message: FleetMessage, received: Received) -> None:
+        """See `Keeper`."""
+        self._fleet.apply(message, received.received_at, retained=received.retained)
+        self._taken.append(self._dated(message, received))
+
+    def forget(self, site: str, device: str) -> None:
+        """See `Keeper`. From any thread; it is done before anything is next kept."""
+        self._gone.put((site, device))
+
+    def keep(self, now: Instant, *, wanted: bool) -> None:
+        """See `Keeper`."""
+        while not self._gone.empty():
+            self._fleet.forget(*self._gone.get())
+        if now.monotonic - self._swept_at >= SWEEP_SECONDS:
+            self._fleet.forget_silent(now.wall)
+            self._swept_at = now.monotonic
+        taken, self._taken = self._taken, []
+        changes = self._fleet.unsaved()
+        if not changes and not wanted and self._kept_all and now.monotonic - self._kept_at < PROBE_SECONDS:
+            return
+        self._kept_all = False
+        for sink in self._sinks if taken else ():
+            sink.write(taken)
+        self._store.save(changes)
+        self._fleet.saved()
+        self._kept_at = now.monotonic
+        self._kept_all = True
+
+
+class Relay(_Dating):
+    """Keeps nothing itself: what it takes in is for its sinks.
+
+    Args:
+        sinks: are given it.
+        admit: raises MessageError for what is not to be taken in.
+    """
+
+    def __init__(self, sinks: Sequence[Sink], *, admit: Callable[[FleetMessage], None] = lambda _message: None) -> None:
+        super().__init__()
+        self._sinks = tuple(sinks)
+        self._admit = admit
+        self._taken: list[Accepted] = []
+
+    def take(self, message: FleetMessage, received: Received) -> None:
+        """See `Keeper`."""
+        self._admit(message)
+        self._taken.append(self._dated(message, received))
+
+    def forget(self, site: str, device: str) -> None:
+        """See `Keeper`; there is nothing to forget."""
+
+    def keep(self, now: Instant, *, wanted: bool) -> None:  # noqa: ARG002
+        """See `Keeper`."""
+        taken, self._taken = self._taken, []
+        for sink in self._sinks if taken else ():
+            sink.write(taken)

@@ -1,0 +1,1 @@
+"""Samples at the time at which they were true, to VictoriaMetrics, Mimir or Prometheus, by remote write."""

@@ -1,0 +1,187 @@
+"""One request after another to a remote-write receiver, over a connection that is kept."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from http import HTTPStatus
+from random import Random
+
+import structlog
+import urllib3
+
+from driftprint.clock import Clock
+from driftprint.errors import ConfigError, StoreError
+from driftprint.logs import is_news
+from driftprint.version import VERSION
+from driftprint_server.remote_write.counts import UNREACHABLE, WriteCounts
+from driftprint_server.remote_write.settings import RemoteWriteSettings
+
+FIRST_RETRY_SECONDS = 0.1
+LONGEST_RETRY_SECONDS = 30.0
+_MOST_TEXT = 300  # characters of an answer
+
+_SAMPLES_REFUSED = frozenset((400, 409, 413, 422))
+"""Said of the samples: by Prometheus and Mimir, by Thanos, of their size, by Mimir again. Any other refusal is said of
+us (a wrong address, token or tenant), and samples must not be lost for it."""
+_TOO_OLD = "too old sample"
+"""Of samples beyond its out-of-order window Prometheus 2.42 says so with status 500."""
+
+
+class RefusedError(Exception):
+    """The receiver will not take these samples, however often it is asked.
+
+    Args:
+        status: of HTTP.
+        text: what it said.
+    """
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(f"{status}: {text}")
+        self.status = status
+        self.text = text
+
+
+class Sender:
+    """Sends requests and tries again where that can help: no answer, 429 and 5xx, by the specification.
+
+    A receiver that stays away is tried ever more rarely, down to every `LONGEST_RETRY_SECONDS`; in between requests
+    fail at once. So whoever writes is held up for `give_up_after_seconds` once, not for each request.
+
+    Args:
+        settings: where to.
+        counts: counts requests.
+        clock: times them.
+        wait: sleeps for so many seconds; returns True at once where we are to stop.
+        random: scatters attempts, lest all replicas come back in one moment.
+
+    Raises:
+        ConfigError: where a certificate file cannot be read.
+    """
+
+    def __init__(
+        self,
+        settings: RemoteWriteSettings,
+        *,
+        counts: WriteCounts,
+        clock: Clock,
+        wait: Callable[[float], bool],
+        random: Random | None = None,
+    ) -> None:
+        self._settings = settings
+        self._counts = counts
+        self._clock = clock
+        self._wait = wait
+        self._random = random or Random()
+        self._headers = _headers(settings)
+        self._pool = urllib3.PoolManager(
+            num_pools=1, retries=False, timeout=settings.timeout_seconds, ssl_context=_tls(settings)
+        )
+        self._failures = 0
+        self._next_at = float("-inf")
+        self._problem = ""
+        self._log = structlog.get_logger().bind(url=settings.url)
+
+    @property
+    def problem(self) -> str | None:
+        """Why the last request failed; None where it did not."""
+        return str(self._error()) if self._problem else None
+
+    def send(self, body: bytes) -> None:
+        """Send a request.
+
+        Args:
+            body: as `wire.compress` makes it.
+
+        Raises:
+            RefusedError: where the receiver will never take it.
+            StoreError: where it does not take it now.
+        """
+        begin = self._clock.now().monotonic
+        if self._next_at > begin:
+            raise self._error()
+        while not self._try(body):
+            now = self._clock.now().monotonic
+            if self._next_at > begin + self._settings.give_up_after_seconds or self._wait(self._next_at - now):
+                raise self._error()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._pool.clear()
+
+    def _try(self, body: bytes) -> bool:
+        """Whether the receiver has taken it; where not, trying again at `_next_at` may help."""
+        begin = self._clock.now().monotonic
+        try:
+            answer = self._pool.request(
+                "POST", self._settings.url, body=body, headers=self._headers, redirect=False, retries=False
+            )
+        except urllib3.exceptions.HTTPError as error:
+            self._failed(UNREACHABLE, begin, str(error))
+            return False
+        status, text = answer.status, answer.data[:_MOST_TEXT].decode(errors="replace").strip()
+        if 200 <= status < 300:
+            self._answered(status, begin)
+            return True
+        if status in _SAMPLES_REFUSED or (status >= 500 and _TOO_OLD in text):
+            if is_news(total := self._answered(status, begin)):
+                self._log.warning("samples refused", status=status, what=text, total=total)
+            raise RefusedError(status, text)
+        self._failed(str(status), begin, f"answers {status} {text}".strip(), answer.headers.get("Retry-After"))
+        if status == HTTPStatus.TOO_MANY_REQUESTS or status >= 500:
+            return False
+        raise self._error()
+
+    def _answered(self, status: int, begin: float) -> int:
+        if self._problem:
+            self._log.info("the target answers again")
+        self._failures, self._problem = 0, ""
+        return self._counts.request(str(status), self._clock.now().monotonic - begin)
+
+    def _failed(self, status: str, begin: float, what: str, retry_after: str | None = None) -> None:
+        now = self._clock.now().monotonic
+        total = self._counts.request(status, now - begin)
+        backoff = min(FIRST_RETRY_SECONDS * 2 ** min(self._failures, 20), LONGEST_RETRY_SECONDS)
+        self._next_at = now + max(backoff * self._random.uniform(0.5, 1.0), _seconds(retry_after))
+        self._failures += 1
+        self._problem = what
+        if is_news(total):
+            self._log.error("samples are not taken", status=status, what=what, total=total)
+
+    def _error(self) -> StoreError:
+        return StoreError(self._problem, where=self._settings.url)
+
+
+def _headers(settings: RemoteWriteSettings) -> dict[str, str]:
+    headers = {name: value.get_secret_value() for name, value in settings.headers.items()}
+    if settings.username is not None and settings.password is not None:
+        login = f"{settings.username}:{settings.password.get_secret_value()}"
+        headers |= urllib3.make_headers(basic_auth=login)
+    if settings.bearer_token is not None:
+        headers["Authorization"] = f"Bearer {settings.bearer_token.get_secret_value()}"
+    return headers | {
+        "Content-Encoding": "snappy",
+        "Content-Type": "application/x-protobuf",
+        "User-Agent": f"driftprint/{VERSION}",
+        "X-Prometheus-Remote-Write-Version": "0.1.0",  # the specification's 1.0 calls itself so
+    }
+
+
+def _tls(settings: RemoteWriteSettings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file)
+        if settings.cert_file is not None:
+            context.load_cert_chain(settings.cert_file, settings.key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"cannot load the TLS certificates: {error}", where="remote_write") from None
+    return context
+
+
+def _seconds(retry_after: str | None) -> float:
+    """What ``Retry-After`` says, as seconds or as a date; nought where it says neither."""
+    if retry_after is None:
+        return 0.0
+    try:
+        return min(urllib3.Retry().parse_retry_after(retry_after), LONGEST_RETRY_SECONDS)
+    except (urllib3.exceptions.InvalidHeader, OverflowError):
+        return 0.0

@@ -1,0 +1,1 @@
+"""Alerts, posted to other programs over HTTP."""
