@@ -293,6 +293,8 @@ def _faulty(window: WindowReport) -> Iterable[tuple[tuple[str, ...], float]]:
 
 
 def _camera_faults(window: WindowReport) -> Iterable[tuple[tuple[str, ...], float]]:
+    if not window.camera_faults:
+        return _NO_FAULTS
     return [(label, fault in window.camera_faults) for fault, label in _FAULT_LABELS]
 
 
@@ -301,13 +303,14 @@ def _bundle(window: WindowReport) -> Iterable[tuple[tuple[str, ...], float]]:
 
 
 def _ratios(window: WindowReport) -> Iterable[tuple[tuple[str, ...], float]]:
-    return [((stats.kind.value,), stats.outlier_ratio) for stats in _by_kind(window).values() if stats.frames]
+    shown = ((label, _first(window, kind)) for kind, label in _KIND_LABELS)
+    return [(label, stats.outlier_ratio) for label, stats in shown if stats is not None]
 
 
 def _class_ratios(window: WindowReport, max_classes: int) -> Iterable[tuple[tuple[str, ...], float]]:
     """The classes with the most frames and their outlier ratios."""
-    stats = _by_kind(window).get(WindowKind.COUNT)
-    if stats is None or not stats.frames:
+    stats = _first(window, _BY_COUNT)
+    if stats is None:
         return []
     classes: Iterable[tuple[str, ClassReport]] = stats.classes.items()
     if len(stats.classes) > max_classes:
@@ -317,19 +320,25 @@ def _class_ratios(window: WindowReport, max_classes: int) -> Iterable[tuple[tupl
 
 def _quantiles(window: WindowReport) -> Iterable[tuple[tuple[str, ...], float]]:
     """Those that are quantiles: a scrape with another in it would be refused as a whole."""
-    stats = _by_kind(window).get(WindowKind.COUNT)
-    if stats is None or not stats.frames:
+    stats = _first(window, _BY_COUNT)
+    if stats is None:
         return []
     by_label = {label: score for name, score in stats.score_quantiles.items() if (label := _quantile_label(name))}
     return [((label,), score) for label, score in by_label.items()]
 
 
-def _by_kind(window: WindowReport) -> dict[WindowKind, StatsReport]:
-    """Of two windows of one kind a series can show but one: the first."""
-    return {stats.kind: stats for stats in reversed(window.windows)}
+def _first(window: WindowReport, kind: WindowKind) -> StatsReport | None:
+    """Of two windows of one kind a series can show but one, if there are frames in it."""
+    for stats in window.windows:
+        if stats.kind is kind:
+            return stats if stats.frames else None
+    return None
 
 
+_BY_COUNT = WindowKind.COUNT  # looked up once, for an enumeration is slow to give its members
+_KIND_LABELS = tuple((kind, (kind.value,)) for kind in WindowKind)
 _FAULT_LABELS = tuple((fault, (fault.value,)) for fault in CAMERA_FAULTS)
+_NO_FAULTS = tuple((label, False) for _, label in _FAULT_LABELS)
 _QUANTILE = re.compile(r"[01](\.[0-9]{1,6})?")
 
 

@@ -22,7 +22,7 @@ from driftprint.messages import (
     StateMessage,
 )
 from driftprint_server.counts import Reason
-from driftprint_server.records import FleetMessage, HealthRecord, WindowRecord
+from driftprint_server.records import STREAM_MESSAGES, FleetMessage, HealthRecord, WindowRecord
 
 MOST_STREAMS = 64
 """Streams per device, as many as an agent may have."""
@@ -146,23 +146,26 @@ def apply(device: Device | None, message: FleetMessage, received_at: float, *, r
         raise MessageError(f"instance {message.instance} is no more", reason=Reason.SUPERSEDED_INSTANCE)
     if message.instance != device.instance:
         device = _superseded(device, message.instance)
+    of_the_living = not retained  # what a broker says by itself may be of a device that is long gone
     match message:
-        case StateMessage():
-            device = _with_state(device, message, received_at)
-        case HealthRecord() if device.health is None or received_at >= device.health.at:
-            device = replace(device, health=Dated(message, received_at))
         case WindowRecord():
             device = _with_window(device, message, received_at)
+        case HealthRecord():
+            if device.health is None or received_at >= device.health.at:
+                device = replace(device, health=Dated(message, received_at))
         case AlertMessage():
             device = _with_alert(device, message, received_at)
-    if retained or (isinstance(message, StateMessage) and message.status is DeviceStatus.OFFLINE):
-        return device  # a broker may say both of a device that is long gone
+        case StateMessage():
+            device = _with_state(device, message, received_at)
+            of_the_living = not retained and message.status is not DeviceStatus.OFFLINE
+    if not of_the_living:
+        return device
     return replace(device, last_seen=max(device.last_seen or 0.0, received_at))
 
 
 def happened_at(message: FleetMessage, received_at: float) -> float:
     """When what a message says was so: Unix time in seconds, by the server's clock and a stream's message's age."""
-    if isinstance(message, WindowRecord | AlertMessage):
+    if isinstance(message, STREAM_MESSAGES):
         return received_at - min(message.age_seconds, MOST_AGE_SECONDS)
     return received_at
 

@@ -38,7 +38,7 @@ from driftprint.version import VERSION
 from driftprint_server.counts import Counts
 from driftprint_server.device import Device, Liveness, Stream
 from driftprint_server.fleet import Fleet
-from driftprint_server.text_format import head, labels, lines
+from driftprint_server.text_format import head, lines
 
 M = TypeVar("M")
 
@@ -111,7 +111,7 @@ class _Rows:
     alarms: list[tuple[str, bool]] = field(default_factory=list)
 
     def add(self, device: Device, online: bool) -> None:
-        own = labels(DEVICE, (device.site, device.name))
+        own = f'site="{device.site}",device="{device.name}"'  # ids have nothing to be escaped
         self.up.append((own, online))
         if device.last_seen is not None:
             self.last_seen.append((own, device.last_seen))
@@ -122,10 +122,9 @@ class _Rows:
         if online and device.state is not None:
             self.versions.append((own, device.state.message.agent_version))
         for stream in device.streams.values():
-            self._add_stream(device, stream, present=online and device.runs(stream.name))
+            self._add_stream(f'{own},stream="{stream.name}"', device, stream, online and device.runs(stream.name))
 
-    def _add_stream(self, device: Device, stream: Stream, *, present: bool) -> None:
-        own = labels(STREAM, (device.site, device.name, stream.name))
+    def _add_stream(self, own: str, device: Device, stream: Stream, present: bool) -> None:
         if present:
             self.alarms.append((own, device.alarm(stream.name)))
         if stream.window is not None:

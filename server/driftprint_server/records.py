@@ -28,6 +28,8 @@ from driftprint.messages import (
 )
 from driftprint.topics import DeviceTopic
 
+_BY_COUNT, _BY_TIME = WindowKind.COUNT, WindowKind.TIME  # an enumeration is slow to give its members
+
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _Ratio = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _NotNegative = Annotated[float, msgspec.Meta(ge=0)]
@@ -64,7 +66,7 @@ class CountStatsRecord(_Record, frozen=True, gc=False, kw_only=True, tag_field="
     @property
     def kind(self) -> WindowKind:
         """By count."""
-        return WindowKind.COUNT
+        return _BY_COUNT
 
 
 class TimeStatsRecord(_Record, frozen=True, gc=False, kw_only=True, tag_field="kind", tag=WindowKind.TIME.value):
@@ -77,7 +79,7 @@ class TimeStatsRecord(_Record, frozen=True, gc=False, kw_only=True, tag_field="k
     @property
     def kind(self) -> WindowKind:
         """By time."""
-        return WindowKind.TIME
+        return _BY_TIME
 
     @property
     def score_quantiles(self) -> Mapping[str, float]:
@@ -168,6 +170,9 @@ class AckRecord(_Record, frozen=True, gc=False, kw_only=True):
 FleetMessage: TypeAlias = StateMessage | AlertMessage | WindowRecord | HealthRecord
 """What the fleet takes in."""
 
+STREAM_MESSAGES = (WindowRecord, AlertMessage)
+"""What a stream says; its device waits for the answer."""
+
 R = TypeVar("R", WindowRecord, HealthRecord)
 
 _encode = msgspec.json.Encoder().encode
@@ -205,13 +210,13 @@ def of_health(message: HealthMessage) -> HealthRecord:
 
 def kept(message: DeviceMessage | FleetMessage) -> FleetMessage:
     """A message as the fleet keeps it."""
-    match message:
+    match message:  # records first: they are the most, and a model takes its time to say whether something is one
+        case WindowRecord() | HealthRecord() | StateMessage() | AlertMessage():
+            return message
         case WindowMessage():
             return of_window(message)
         case HealthMessage():
             return of_health(message)
-        case StateMessage() | AlertMessage() | WindowRecord() | HealthRecord():
-            return message
     raise TypeError(f"devices do not send {type(message).__name__}")
 
 

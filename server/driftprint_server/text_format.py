@@ -9,7 +9,6 @@ Source: https://prometheus.io/docs/instrumenting/exposition_formats/, text forma
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from typing import TypeVar
 
 from driftprint.exposition import Several, Single, Spec
@@ -26,20 +25,15 @@ def head(spec: Spec) -> str:
     return f"# HELP {spec.name} {spec.help}\n# TYPE {spec.name} {spec.type}\n"
 
 
-def labels(names: Sequence[str], values: Sequence[str]) -> str:
-    """Labels as they stand between braces; without them, nothing."""
-    return ",".join(f'{name}="{_escape(value)}"' for name, value in zip(names, values, strict=True))
-
-
 def lines(reading: Single[M] | Several[M], own: Sequence[str], rows: Sequence[tuple[str, M]]) -> Iterator[str]:
     """A family's samples.
 
     Args:
         reading: the family, and what it reads from a message.
         own: the names of the labels that a message has of its own; the family's first.
-        rows: messages with those labels, as `labels` writes them.
+        rows: messages with those labels, as they stand between braces.
     """
-    name, more = reading.spec.name, reading.spec.labels[len(own) :]
+    name, further = reading.spec.name, _Labels(reading.spec.labels[len(own) :])
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         part = rows[start : start + _ROWS_AT_ONCE]
         # The sign makes a number of a truth value.
@@ -52,16 +46,24 @@ def lines(reading: Single[M] | Several[M], own: Sequence[str], rows: Sequence[tu
             read_all = reading.read
             yield "".join(
                 [
-                    f"{name}{{{labelled},{_more(more, values)}}} {+value}\n"
+                    f"{name}{{{labelled},{further[values]}}} {+value}\n"
                     for labelled, it in part
                     for values, value in read_all(it)
                 ]
             )
 
 
-@lru_cache(maxsize=4096)
-def _more(names: tuple[str, ...], values: tuple[str, ...]) -> str:
-    return labels(names, values)
+class _Labels(dict[tuple[str, ...], str]):
+    """Labels as they stand between braces, by their values; the same ones come again and again."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        self._names = tuple(names)
+
+    def __missing__(self, values: tuple[str, ...]) -> str:
+        text = ",".join(f'{name}="{_escape(value)}"' for name, value in zip(self._names, values, strict=True))
+        self[values] = text
+        return text
 
 
 def _escape(value: str) -> str:

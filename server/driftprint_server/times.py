@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from driftprint.messages import AlertMessage
-from driftprint_server.records import FleetMessage, WindowRecord
+from driftprint_server.records import STREAM_MESSAGES, FleetMessage
 
 CLOCK_SECONDS = 2.0
 """A device's clock that is no further ahead than this is right."""
@@ -50,7 +49,7 @@ class EventTimes:
             now: by our clock; nothing is dated later, since a sample from the future may shut out others.
         """
         at = happened_at
-        if isinstance(message, WindowRecord | AlertMessage):
+        if isinstance(message, STREAM_MESSAGES):
             key = (message.site, message.device, message.instance, message.seq)
             waited = at - message.recorded_at
             if -CLOCK_SECONDS <= waited <= WAIT_SECONDS and message.recorded_at <= now:

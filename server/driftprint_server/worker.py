@@ -11,13 +11,12 @@ import structlog
 from driftprint.clock import Clock
 from driftprint.errors import MessageError, StoreError
 from driftprint.logs import is_news
-from driftprint.messages import AlertMessage
 from driftprint.topics import DeviceTopic, device_topic, parse
 from driftprint_server.counts import Counts, Reason
 from driftprint_server.ingest import read
 from driftprint_server.keepers import Keeper
 from driftprint_server.link import Received
-from driftprint_server.records import AckRecord, FleetMessage, WindowRecord, encode_record
+from driftprint_server.records import STREAM_MESSAGES, AckRecord, FleetMessage, encode_record
 
 TICK_SECONDS = 1.0
 """Without messages the worker looks around this often: for what is not kept yet, and for who has been silent."""
@@ -143,7 +142,7 @@ class Acks:
 
     def add(self, message: FleetMessage) -> None:
         """Those of streams are waited for in an outbox; the others are not."""
-        if isinstance(message, WindowRecord | AlertMessage):
+        if isinstance(message, STREAM_MESSAGES):
             self._seqs[message.site, message.device, message.instance].append(message.seq)
 
     def messages(self) -> Iterator[tuple[str, AckRecord]]:
