@@ -315,7 +315,7 @@ def test_the_table_is_searched_sorted_and_filtered_and_its_address_remembers(
     page.open("about:blank")
     page.open(f"{server.url}/#/?search=pi&bundle=digits-1")
     wait_for(lambda: count(page, "#rows tr") == 1, what="the row of one bundle")
-    assert "running digits-1" in text(page, "#filtered")
+    wait_for_text(page, "#filtered", "running digits-1")
     assert page.ask("document.querySelector('#search').value") == "pi"
     page.open(f"{server.url}/#/?state=alarm")
     wait_for(lambda: "other" in text(page, "#rows") and count(page, "#rows tr") == 1, what="what is in alarm")
@@ -537,7 +537,7 @@ def test_the_map_of_bundles_leads_to_their_streams(serve: Callable[..., PageServ
     wait_for_text(page, "#bundles-table", "digits-2")
     page.ask("document.querySelector('[aria-label=\"2 streams at north run digits-1\"]').click()")
     wait_for(lambda: count(page, "#rows tr") == 2, what="the two streams")
-    assert "running digits-1 at north" in text(page, "#filtered")
+    wait_for_text(page, "#filtered", "running digits-1 at north")
     page.ask("document.querySelector('#unfilter').click()")
     wait_for(lambda: count(page, "#rows tr") == 4, what="all streams")
     assert page.complaints == []

@@ -45,7 +45,7 @@ def wait(server: ServerProcess, devices: Devices, condition: Callable[[], object
     def told() -> str:
         return f"{what}\n{ {device: devices.told(device) for device in DEVICES} }\n{server.log}"
 
-    wait_for(condition, what=told, seconds=30)
+    wait_for(condition, what=told, seconds=90)
 
 
 def test_a_server_that_is_killed_again_and_again_takes_a_rollout_to_its_end_and_tells_each_device_once(
