@@ -8,11 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-import shutil
-import socket
 import sqlite3
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -29,6 +25,7 @@ from rich.progress import track
 
 from bench.faults.proxy import SlowProxy
 from bench.faults.witness import Witness
+from bench.programs import Broker, Program, free_port
 from bench.quoting import quote
 from driftprint.digits import Part, load_digits
 from driftprint.mqtt import MqttSettings
@@ -72,40 +69,7 @@ class Outcome(BaseModel):
     totals_equal: bool
 
 
-class Broker:
-    """A real mosquitto with its default persistence, on a port of its own.
-
-    Args:
-        folder: for its files.
-        port: to listen on.
-        settings: further lines of mosquitto.conf.
-    """
-
-    def __init__(self, folder: Path, port: int, settings: tuple[str, ...] = ()) -> None:
-        self.port = port
-        self._config = folder / "mosquitto.conf"
-        self._process: subprocess.Popen[bytes] | None = None
-        lines = (f"listener {port} 127.0.0.1", "allow_anonymous true", "user root", "persistence true", *settings)
-        self._config.write_text("\n".join((*lines, f"persistence_location {folder}/", "")))
-        binary = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
-        if binary is None:
-            raise SystemExit("mosquitto is not installed (Debian: apt-get install mosquitto)")
-        self._binary = binary
-
-    def start(self) -> None:
-        """Start it."""
-        command = [self._binary, "-c", str(self._config)]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-
-class Agent:
+class Agent(Program):
     """``driftprint agent`` on frames that raise and clear alerts all the time.
 
     Args:
@@ -113,46 +77,27 @@ class Agent:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
-        self.failed_starts = 0
+        super().__init__("agent", folder)
         digits = load_digits(Part.DEMO).frames[:300]
         odd = np.random.default_rng(0).integers(0, 256, (30, *digits.shape[1:]), dtype=np.uint8)
         np.savez(folder / "frames.npz", x=np.concatenate([digits, odd]))
 
-    def start(self, port: int) -> None:
+    def report_to(self, port: int) -> None:
         """Start it; it reports to this port."""
-        (self._folder / "agent.toml").write_text(
+        self.config.write_text(
             "device = 'bench'\nhealth_seconds = 1\n"
             f"[mqtt]\nhost = '127.0.0.1'\nport = {port}\nkeepalive_seconds = 5\n"
-            f"[store]\npath = '{self._folder}/agent.db'\n[evidence]\nframes = 0\n"
+            f"[store]\npath = '{self.folder}/agent.db'\n[evidence]\nframes = 0\n"
             "[[stream]]\nname = 'camera'\nbundle = 'digits'\nreport_seconds = 0.2\nframes_per_false_alarm = 10000\n"
-            f"[stream.source]\npath = '{self._folder}/frames.npz'\nframes_per_second = 500\n"
+            f"[stream.source]\npath = '{self.folder}/frames.npz'\nframes_per_second = 500\n"
             "[stream.decision]\nupdate_seconds = 0.5\ncool_down_seconds = 0\n"
         )
-        command = [sys.executable, "-m", "driftprint", "agent", "--config", str(self._folder / "agent.toml")]
-        with (self._folder / "agent.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
-
-    def kill(self) -> None:
-        """SIGKILL; one that has ended by itself is a failed start."""
-        if self._process is not None:
-            self.failed_starts += self._process.poll() is not None
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def stop(self) -> None:
-        """SIGTERM."""
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(15)
-            self._process = None
+        self.start()
 
     def committed(self) -> dict[str, str]:
         """The alerts that the log speaks of, each with its last status."""
         found = {}
-        for line in (self._folder / "agent.log").read_text().splitlines():
+        for line in self.log.read_text().splitlines():
             with suppress(ValueError):  # the line that a kill has cut short
                 entry: dict[str, Any] = json.loads(line)
                 if entry.get("event") == "alert":
@@ -161,7 +106,7 @@ class Agent:
 
     def store(self, query: str) -> list[tuple[Any, ...]]:
         """Ask the store of an agent that has ended."""
-        database = sqlite3.connect(f"file:{self._folder}/agent.db?mode=ro", uri=True)
+        database = sqlite3.connect(f"file:{self.folder}/agent.db?mode=ro", uri=True)
         try:
             return database.execute(query).fetchall()
         finally:
@@ -180,7 +125,7 @@ def kill_agents(kills: int, random: Random, progress: Callable[[range], Any]) ->
                 link = list(Link)[i % len(Link)]
                 if link is Link.DOWN:
                     broker.kill()
-                agent.start(slow.port if link is Link.SLOW else broker.port)
+                agent.report_to(slow.port if link is Link.SLOW else broker.port)
                 time.sleep(random.uniform(0, LONGEST_LIFE))
                 agent.kill()
                 if link is Link.DOWN:
@@ -198,7 +143,7 @@ def kill_brokers(kills: int, random: Random, progress: Callable[[range], Any]) -
         broker, agent = Broker(folder, free_port()), Agent(folder)
         broker.start()
         with Witness(MqttSettings(host="127.0.0.1", port=broker.port)) as witness:
-            agent.start(broker.port)
+            agent.report_to(broker.port)
             for _ in progress(range(kills)):
                 time.sleep(random.uniform(0.5, LONGEST_LIFE))
                 broker.kill()
@@ -212,7 +157,7 @@ def kill_brokers(kills: int, random: Random, progress: Callable[[range], Any]) -
 def _settle(scenario: str, kills: int, agent: Agent, broker: Broker, witness: Witness) -> Outcome:
     """Let a last agent send what is left, and hold what came against what was committed."""
     began = time.time()
-    agent.start(broker.port)
+    agent.report_to(broker.port)
     end = time.monotonic() + SETTLE_SECONDS
     committed = agent.committed()
 
@@ -257,13 +202,6 @@ def table(outcomes: list[Outcome]) -> str:
         for one in outcomes
     ]
     return "\n".join(lines) + "\n"
-
-
-def free_port() -> int:
-    """A TCP port on the loopback interface that was free just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def main(

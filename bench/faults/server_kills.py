@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import json
 import secrets
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
@@ -23,8 +20,8 @@ import typer
 from pydantic import BaseModel
 from rich.progress import track
 
-from bench.faults.kills import Broker, free_port
 from bench.faults.talkers import Talkers
+from bench.programs import Broker, Server, free_port
 from bench.quoting import quote
 from driftprint.mqtt import MqttSettings
 from driftprint_server.device import Device
@@ -67,41 +64,12 @@ class Outcome(BaseModel):
     different_totals: int
 
 
-class ServerUnderTest:
-    """``driftprint server`` with its store.
-
-    Args:
-        folder: for its settings, store and log.
-        broker_port: where the broker is.
-    """
-
-    def __init__(self, folder: Path, broker_port: int) -> None:
-        self._folder = folder
-        self._port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
-        self.failed_starts = 0
-        (folder / "server.toml").write_text(
-            f"[mqtt]\nhost = '127.0.0.1'\nport = {broker_port}\n[http]\nport = {self._port}\n"
-            f"[store]\npath = '{folder}/server.db'\n"
-        )
-
-    def start(self) -> None:
-        """Start it."""
-        command = [sys.executable, "-m", "driftprint", "server", "--config", str(self._folder / "server.toml")]
-        with (self._folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
-
-    def kill(self) -> None:
-        """SIGKILL; one that has ended by itself is a failed start."""
-        if self._process is not None:
-            self.failed_starts += self._process.poll() is not None
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+class ServerUnderTest(Server):
+    """``driftprint server`` with its store."""
 
     def stored(self) -> list[Device]:
         """What the store of a server that is dead has of all devices."""
-        store = Store(self._folder / "server.db")
+        store = Store(self.store)
         try:
             return store.load()
         finally:
@@ -109,8 +77,7 @@ class ServerUnderTest:
 
     def totals(self) -> dict[tuple[str, str], float]:
         """What the metrics say: by family and device."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=30) as answer:
-            lines = answer.read().decode().splitlines()
+        lines = self.get("/metrics").decode().splitlines()
         found = {}
         for line in lines:
             name, _, rest = line.partition("{")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +14,7 @@ import typer
 from pydantic import BaseModel
 from rich.console import Console
 
-from bench.faults.kills import Broker, free_port
+from bench.programs import Broker, Server, free_port
 from bench.quoting import quote
 
 FLEETS = (1_000, 10_000, 100_000)
@@ -68,20 +66,17 @@ def measure(devices: int, seconds: float, every: float, folder: Path, *, history
         free_port(),
         ("max_queued_messages 100000", "max_queued_bytes 268435456", "max_inflight_messages 1000"),
     )
-    port = free_port()
     broker.start()
-    config = folder / "server.toml"
-    config.write_text(
-        f"[mqtt]\nport = {broker.port}\n[http]\nport = {port}\n[store]\npath = '{folder}/server.db'\n"
-        f"[fleet]\nmax_devices = {2 * devices}\nstale_after_seconds = 3600\n"
+    server = Server(
+        folder,
+        broker.port,
+        tables=f"[fleet]\nmax_devices = {2 * devices}\nstale_after_seconds = 3600\n"
         f"[caps]\nstrangers_per_second = 100000\nmessages_per_second = 10000\nseries = {100 * devices}\n"
-        f"[history]\nenabled = {str(history).lower()}\n"
+        f"[history]\nenabled = {str(history).lower()}\n",
     )
-    command = [sys.executable, "-m", "driftprint", "server", "--config", str(config)]
-    server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        _wait_for_health(port)
-        cpu_before = _cpu_seconds(server.pid)
+        server.start_healthy()
+        cpu_before = server.cpu_seconds()
         publisher = subprocess.Popen(
             [sys.executable, "-m", "bench.fleet.publisher", *map(str, (broker.port, devices, seconds, every))],
             stdout=subprocess.PIPE,
@@ -89,15 +84,14 @@ def measure(devices: int, seconds: float, every: float, folder: Path, *, history
         )
         time.sleep(0.7 * seconds)
         begin = time.perf_counter()
-        exposed = _get(port, "/metrics", 120)
+        exposed = server.get("/metrics", 120)
         scraped = time.perf_counter() - begin
         told, _ = publisher.communicate()
         said = json.loads(told)
-        cpu = _cpu_seconds(server.pid) - cpu_before
-        resident = _most_resident_bytes(server.pid)
+        cpu = server.cpu_seconds() - cpu_before
+        resident = server.most_resident_bytes()
     finally:
-        server.terminate()
-        server.wait(30)
+        server.stop()
         broker.kill()
     return Row(
         devices=devices,
@@ -137,34 +131,6 @@ def table(results: Results) -> str:
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
-
-
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _most_resident_bytes(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
-
-
-def _wait_for_health(port: int) -> None:
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        try:
-            _get(port, "/healthz", 5)
-        except OSError:  # not yet listening, or not yet healthy
-            time.sleep(0.1)
-        else:
-            return
-    raise TimeoutError("the server does not get healthy")
-
-
-def _get(port: int, path: str, seconds: float) -> bytes:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=seconds) as answer:
-        body: bytes = answer.read()
-    return body
 
 
 def main(

@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable
 
 from bench.fleet.wire import Wire, publish, published
-from driftprint.messages import BundleRef, ClassStats, WindowKind, WindowMessage, WindowStats, encode
+from bench.windows import window
+from driftprint.messages import encode
 from driftprint.topics import PREFIX, StreamTopic, stream_topic
 
 MOST_UNACKNOWLEDGED = 3000
@@ -87,32 +88,10 @@ class Devices:
 
 def _message(number: int) -> tuple[str, bytes, bytes, bytes]:
     """A topic, and a window before, between and after its number and the time."""
-    device = f"device-{number}"
-    classes = {str(digit): ClassStats(frames=10, outlier_ratio=0.1) for digit in range(10)}
-    quantiles = {"0.5": 1.0, "0.9": 2.0, "0.99": 3.0}
-    windows = tuple(
-        WindowStats(kind=kind, limit=100, frames=100, outlier_ratio=0.05, score_quantiles=quantiles, classes=classes)
-        for kind in WindowKind
-    )
-    window = WindowMessage(
-        site="bench",
-        device=device,
-        stream="camera",
-        instance=f"{number:016x}",
-        seq=_SEQ,
-        recorded_at=_NOW,
-        bundle=BundleRef(name="parts", version=1),
-        frames_total=100_000,
-        outliers_total=5_000,
-        alerts_total=0,
-        frames_per_second=10.0,
-        windows=windows,
-        alarm=False,
-        evidence=0.1,
-    )
-    before, rest = encode(window).split(str(_SEQ).encode())
+    message = window("bench", number, seq=_SEQ, recorded_at=_NOW)
+    before, rest = encode(message).split(str(_SEQ).encode())
     between, after = rest.split(str(_NOW).encode())
-    return stream_topic("bench", device, "camera", StreamTopic.WINDOW), before, between, after
+    return stream_topic(message.site, message.device, message.stream, StreamTopic.WINDOW), before, between, after
 
 
 def main(port: int, count: int, seconds: float, every: float = 0.0) -> None:

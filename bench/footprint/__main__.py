@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 from rich.console import Console
 
-from bench.faults.kills import free_port
 from bench.footprint.processes import agent, bare
 from bench.overhead.inference import fingerprint
 from bench.overhead.nets import NETS, Net
+from bench.programs import free_port
 from bench.quoting import quote
 from driftprint.bundle import write_bundle
 from driftprint.digits import Part, load_digits

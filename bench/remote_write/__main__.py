@@ -20,7 +20,7 @@ import typer
 from pydantic import BaseModel
 from rich.console import Console
 
-from bench.faults.kills import Broker, free_port
+from bench.programs import Broker, free_port
 from bench.quoting import quote
 from bench.remote_write.programs import replica, running
 
@@ -139,9 +139,7 @@ def measure_whole(url: str, replicas: int, seconds: float, folder: Path) -> Row:
     broker.start()
     with ExitStack() as stack:
         stack.callback(broker.kill)
-        started = [
-            stack.enter_context(replica(broker.port, url, folder / f"{number}.toml")) for number in range(replicas)
-        ]
+        started = [stack.enter_context(replica(folder / str(number), broker.port, url)) for number in range(replicas)]
         _speak(broker.port, 2)  # now no series is new to them
         rounds = []
         for _ in range(ROUNDS):

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.faults.kills import free_port
+from bench.programs import Server
 
 
 @contextmanager
@@ -35,61 +32,32 @@ def running(command: list[str], port: int) -> Iterator[str]:
         process.wait()
 
 
-class Replica:
+class Replica(Server):
     """A replica's process.
 
     Args:
-        pid: its number.
-        url: of its own metrics.
+        folder: for its settings and log.
+        broker_port: where it hears devices.
+        url: where it writes.
     """
 
-    def __init__(self, pid: int, url: str) -> None:
-        self._stat = Path(f"/proc/{pid}/stat")
-        self._url = url
+    def __init__(self, folder: Path, broker_port: int, url: str) -> None:
+        super().__init__(folder, broker_port, mqtt="share = 'bench'", tables=f"[[remote_write]]\nurl = '{url}'\n")
 
     def totals(self) -> tuple[float, float]:
         """Samples written, and seconds in which a core worked for it."""
-        with urllib.request.urlopen(f"{self._url}/metrics") as answer:
-            lines = answer.read().decode().splitlines()
+        lines = self.get("/metrics").decode().splitlines()
         samples = sum(float(line.split()[-1]) for line in lines if line.startswith("driftprint_remote_write_samples_"))
-        user, system = self._stat.read_text().rpartition(")")[2].split()[11:13]
-        return samples, (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        return samples, self.cpu_seconds()
 
 
 @contextmanager
-def replica(broker_port: int, url: str, config: Path) -> Iterator[Replica]:
-    """A replica, once it is connected.
-
-    Args:
-        broker_port: where it hears devices.
-        url: where it writes.
-        config: the file that it is given.
-    """
-    port = free_port()
-    config.write_text(
-        f"[mqtt]\nshare = 'bench'\nhost = '127.0.0.1'\nport = {broker_port}\n[http]\nport = {port}\n"
-        f"[[remote_write]]\nurl = '{url}'\n"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-m", "driftprint", "server", "--config", str(config)], stderr=subprocess.DEVNULL
-    )
+def replica(folder: Path, broker_port: int, url: str) -> Iterator[Replica]:
+    """A replica, once it is connected; see `Replica`."""
+    folder.mkdir()
+    program = Replica(folder, broker_port, url)
     try:
-        own = f"http://127.0.0.1:{port}"
-        _wait_for_health(own)
-        yield Replica(process.pid, own)
+        program.start_healthy()
+        yield program
     finally:
-        process.terminate()
-        process.wait()
-
-
-def _wait_for_health(url: str) -> None:
-    end = time.monotonic() + 60
-    while True:
-        try:
-            urllib.request.urlopen(f"{url}/healthz").close()
-        except OSError:  # not yet listening, or not yet connected
-            if time.monotonic() > end:
-                raise TimeoutError("a replica does not get healthy") from None
-            time.sleep(0.1)
-        else:
-            return
+        program.stop()

@@ -13,9 +13,9 @@ import time
 
 from msgspec.structs import replace
 
+from bench.windows import window
 from driftprint.clock import SystemClock
-from driftprint.messages import BundleRef, ClassStats, WindowKind, WindowMessage, WindowStats, encode
-from driftprint_server.records import WindowRecord, read_window
+from driftprint_server.records import WindowRecord, of_window
 from driftprint_server.remote_write.settings import RemoteWriteSettings
 from driftprint_server.remote_write.sink import make_sinks
 from driftprint_server.sinks import Accepted
@@ -26,31 +26,7 @@ PAST_SECONDS = 3000.0
 
 def windows(site: str, devices: int) -> list[WindowRecord]:
     """One window of each device: of a model with ten classes, and two windows."""
-    classes = {str(digit): ClassStats(frames=10, outlier_ratio=0.1) for digit in range(10)}
-    quantiles = {"0.5": 1.0, "0.9": 2.0, "0.99": 3.0}
-    stats = tuple(
-        WindowStats(kind=kind, limit=100, frames=100, outlier_ratio=0.05, score_quantiles=quantiles, classes=classes)
-        for kind in WindowKind
-    )
-    messages = [
-        WindowMessage(
-            site=site,
-            device=f"device-{number}",
-            stream="camera",
-            instance=f"{number:016x}",
-            recorded_at=0.0,
-            bundle=BundleRef(name="parts", version=1),
-            frames_total=100_000,
-            outliers_total=5_000,
-            alerts_total=0,
-            frames_per_second=10.0,
-            windows=stats,
-            alarm=False,
-            evidence=0.1,
-        )
-        for number in range(devices)
-    ]
-    return [read_window(encode(message), topic=site) for message in messages]
+    return [of_window(window(site, number, recorded_at=0.0)) for number in range(devices)]
 
 
 def main(url: str, site: str, devices: int, rounds: int, seconds: float) -> None:
