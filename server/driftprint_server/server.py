@@ -18,7 +18,6 @@ from driftprint.clock import Clock
 from driftprint.keys import TrustedKeys
 from driftprint_server.access.gate import Gate
 from driftprint_server.access.middleware import AccessControl
-from driftprint_server.access.refusals import add_refusals
 from driftprint_server.access.routes import make_router as make_access_router
 from driftprint_server.access.settings import check_open
 from driftprint_server.access.tables import operators_path
@@ -46,6 +45,7 @@ from driftprint_server.listing import Listing
 from driftprint_server.metrics import DeviceMetrics, ServerCollector, exposition
 from driftprint_server.operator_metrics import OperatorCollector
 from driftprint_server.operators import OperatorStore
+from driftprint_server.refusals import add_refusals
 from driftprint_server.remote_write.counts import WriteCollector
 from driftprint_server.remote_write.sink import make_sinks
 from driftprint_server.rollout.api import make_router as make_rollout_router

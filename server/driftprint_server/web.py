@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from html import escape
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, StreamingResponse
@@ -19,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from driftprint.version import VERSION
 from driftprint_server.headers import SecurityHeaders
+from driftprint_server.refusals import refusals
 from driftprint_server.text_format import CONTENT_TYPE
 
 STATIC = Path(__file__).parent / "static"
@@ -51,23 +51,6 @@ class Health(BaseModel):
 
     ok: bool
     problems: tuple[str, ...]
-
-
-class Refusal(BaseModel):
-    """Why a request was not served."""
-
-    detail: str | list[dict[str, Any]]
-    """A sentence; or what is wrong with which field."""
-
-
-_REFUSED = {
-    400: "The body cannot be read.",
-    401: "Nobody is logged in.",
-    403: "Whoever is logged in may look, not act; or another site's page has sent this.",
-    421: "The server is not called by this name.",
-    429: "A name and password have been tried too often.",
-    503: "The disk refuses; try again.",
-}
 
 
 def add_metrics_and_health(
@@ -128,13 +111,8 @@ def make_app(
 
     add_metrics_and_health(app, metrics=metrics, problems=problems)
 
-    # As JSON, even where a route's own answers are something else.
-    content = {"application/json": {"schema": Refusal.model_json_schema()}}
     for router in routers:
-        app.include_router(
-            router,
-            responses={status: {"description": said, "content": content} for status, said in _REFUSED.items()},
-        )
+        app.include_router(router, responses=refusals(400, 401, 403, 421, 429, 503))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     routes = [*app.routes, *(route for router in routers for route in router.routes)]
     app.add_exception_handler(HTTPException, _make_refuse(routes))

@@ -18,6 +18,7 @@ from driftprint_server.enrolment.router import make_router
 from driftprint_server.enrolment.settings import EnrolmentSettings, Mode
 from driftprint_server.enrolment.waiting import SILENT_SECONDS, WaitingList
 from driftprint_server.operators import OperatorStore
+from driftprint_server.refusals import add_refusals
 from tests.server.clocks import FakeClock
 
 NOW = 1_000_000.0
@@ -214,6 +215,7 @@ class Api:
         self.role: Role | None = Role.OPERATOR
         app = FastAPI()
         app.include_router(make_router(office.enrolment))
+        add_refusals(app)
 
         @app.middleware("http")
         async def identify(request: Request, call_next):  # type: ignore[no-untyped-def]

@@ -7,13 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Path
 from pydantic import BaseModel, ConfigDict
 
-from driftprint.errors import StoreError
 from driftprint.topics import ID_PATTERN
 from driftprint_server.access.identity import Operator, Viewer
 from driftprint_server.enrolment.decisions import Decision
 from driftprint_server.enrolment.gate import Enrolment
 from driftprint_server.enrolment.settings import Mode
 from driftprint_server.enrolment.waiting import WaitingDevice
+from driftprint_server.refusals import refusals
 
 _Id = Annotated[str, Path(pattern=ID_PATTERN)]
 
@@ -55,18 +55,11 @@ def make_router(enrolment: Enrolment) -> APIRouter:
 
     @router.put("/{site}/{device}")
     def decide(site: _Id, device: _Id, verdict: Verdict, who: Operator) -> Decision:
-        try:
-            return enrolment.decide(site, device, approved=verdict.approved, who=who.name)
-        except StoreError as error:
-            raise HTTPException(503, str(error)) from None
+        return enrolment.decide(site, device, approved=verdict.approved, who=who.name)
 
-    @router.delete("/{site}/{device}", status_code=204, responses={404: {"description": "Nothing is decided."}})
+    @router.delete("/{site}/{device}", status_code=204, responses=refusals(404))
     def forget(site: _Id, device: _Id, who: Operator) -> None:
-        try:
-            known = enrolment.forget(site, device, who=who.name)
-        except StoreError as error:
-            raise HTTPException(503, str(error)) from None
-        if not known:
+        if not enrolment.forget(site, device, who=who.name):
             raise HTTPException(404, f"nothing has been decided about {site}/{device}; see GET /api/enrolment")
 
     return router

@@ -12,7 +12,7 @@ from driftprint_server.history.database import Database
 from driftprint_server.history.export import export_alerts, export_windows
 from driftprint_server.history.formats import as_csv, as_parquet
 from driftprint_server.history.parameters import AlertFilters, WindowFilters
-from driftprint_server.history.problems import problems
+from driftprint_server.refusals import refusals
 
 
 class _Csv(StreamingResponse):
@@ -31,7 +31,7 @@ def add_downloads(router: APIRouter, database: Database) -> None:
         """Windows as CSV, with a line of names at the top."""
         return _Csv(_begun(as_csv(export_windows(database, asked))), headers=_as_file("windows.csv"))
 
-    @router.get("/api/history/windows.parquet", response_class=_Parquet, responses=problems(501))
+    @router.get("/api/history/windows.parquet", response_class=_Parquet, responses=refusals(501))
     def windows_parquet(asked: WindowFilters) -> _Parquet:
         """Windows as a Parquet file."""
         return _Parquet(_begun(as_parquet(export_windows(database, asked))), headers=_as_file("windows.parquet"))
@@ -41,7 +41,7 @@ def add_downloads(router: APIRouter, database: Database) -> None:
         """Alerts that were raised at any time between start and end, as CSV with a line of names at the top."""
         return _Csv(_begun(as_csv(export_alerts(database, asked))), headers=_as_file("alerts.csv"))
 
-    @router.get("/api/history/alerts.parquet", response_class=_Parquet, responses=problems(501))
+    @router.get("/api/history/alerts.parquet", response_class=_Parquet, responses=refusals(501))
     def alerts_parquet(asked: AlertFilters) -> _Parquet:
         """Alerts that were raised at any time between start and end, as a Parquet file."""
         return _Parquet(_begun(as_parquet(export_alerts(database, asked))), headers=_as_file("alerts.parquet"))

@@ -10,23 +10,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
 from driftprint.errors import MissingExtraError, StoreError
-from driftprint_server.history.views import Problem
-
-_MEANINGS = {
-    400: "The body cannot be read.",
-    401: "Nobody is logged in.",
-    403: "Whoever is logged in may look, not act.",
-    404: "There is no such thing.",
-    422: "The query or the body is wrong.",
-    501: "This server lacks a package for it.",
-    503: "The database is away; try again.",
-}
-
-
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Statuses for a route's ``responses``. They are JSON even where the route's own answers are not."""
-    content = {"application/json": {"schema": Problem.model_json_schema()}}
-    return {status: {"description": _MEANINGS[status], "content": content} for status in statuses}
 
 
 class ProblemRoute(APIRoute):

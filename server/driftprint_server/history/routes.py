@@ -12,7 +12,7 @@ from driftprint_server.history.database import Database
 from driftprint_server.history.decisions import AlertKey, Decisions
 from driftprint_server.history.downloads import add_downloads
 from driftprint_server.history.parameters import AlertFilters, AlertId, Name, Time
-from driftprint_server.history.problems import ProblemRoute, problems
+from driftprint_server.history.problems import ProblemRoute
 from driftprint_server.history.queries import Queries
 from driftprint_server.history.views import (
     Acknowledgement,
@@ -23,6 +23,7 @@ from driftprint_server.history.views import (
     Note,
     Series,
 )
+from driftprint_server.refusals import refusals
 
 MOST_POINTS = 5000
 MOST_ALERTS = 1000
@@ -42,7 +43,7 @@ def make_router(database: Database, decisions: Decisions, *, clock: Clock) -> AP
         route_class=ProblemRoute,
         tags=["history"],
         dependencies=[Depends(viewer)],
-        responses=problems(401, 422, 503),
+        responses=refusals(401, 422, 503),
     )
     _add_answers(router, queries, clock)
     add_downloads(router, database)
@@ -76,7 +77,7 @@ def _add_answers(router: APIRouter, queries: Queries, clock: Clock) -> None:
         """Alerts that were raised at any time between start and end, the latest first."""
         return queries.alerts(asked, limit=limit, offset=offset)
 
-    @router.get("/api/history/alerts/{alert_id}", responses=problems(404))
+    @router.get("/api/history/alerts/{alert_id}", responses=refusals(404))
     def alert(alert_id: AlertId) -> AlertStory:
         """One alert, from raise to clear."""
         found = queries.alert(alert_id)
@@ -87,7 +88,7 @@ def _add_answers(router: APIRouter, queries: Queries, clock: Clock) -> None:
     @router.get(
         "/api/history/alerts/{alert_id}/thumbnails/{number}.jpg",
         response_class=Response,
-        responses={200: {"content": {"image/jpeg": {}}}, **problems(404)},
+        responses={200: {"content": {"image/jpeg": {}}}, **refusals(404)},
     )
     def thumbnail(alert_id: AlertId, number: Annotated[int, Path(ge=0, le=99)]) -> Response:
         """One of the most outlying frames of an alert, numbered from 0."""
@@ -105,23 +106,23 @@ def _add_decisions(router: APIRouter, queries: Queries, decisions: Decisions) ->
             raise _unknown(alert_id)
         return key
 
-    @router.put("/api/alerts/{alert_id}/acknowledgement", responses=problems(400, 403, 404))
+    @router.put("/api/alerts/{alert_id}/acknowledgement", responses=refusals(400, 403, 404))
     def acknowledge(who: Operator, alert_id: AlertId, said: Note | None = None) -> Acknowledgement:
         """Take an alert on, in place of whoever has done so before."""
         return decisions.acknowledge(known(alert_id), who=who.name, note=said.note if said else "")
 
-    @router.delete("/api/alerts/{alert_id}/acknowledgement", status_code=204, responses=problems(403, 404))
+    @router.delete("/api/alerts/{alert_id}/acknowledgement", status_code=204, responses=refusals(403, 404))
     def unacknowledge(who: Operator, alert_id: AlertId) -> None:
         """Take that back."""
         if not decisions.unacknowledge(known(alert_id), who=who.name):
             raise HTTPException(404, f"nobody has acknowledged alert {alert_id}")
 
-    @router.put("/api/alerts/{alert_id}/mute", responses=problems(400, 403, 404))
+    @router.put("/api/alerts/{alert_id}/mute", responses=refusals(400, 403, 404))
     def mute(who: Operator, alert_id: AlertId, said: MuteNote) -> Mute:
         """Silence the stream of an alert for a while, in place of what held for this alert before."""
         return decisions.mute(known(alert_id), who=who.name, seconds=said.seconds, note=said.note)
 
-    @router.delete("/api/alerts/{alert_id}/mute", status_code=204, responses=problems(403, 404))
+    @router.delete("/api/alerts/{alert_id}/mute", status_code=204, responses=refusals(403, 404))
     def unmute(who: Operator, alert_id: AlertId) -> None:
         """Take that back."""
         if not decisions.unmute(known(alert_id), who=who.name):

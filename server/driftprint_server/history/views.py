@@ -127,9 +127,3 @@ class MuteNote(Note):
     """For how long an operator mutes."""
 
     seconds: Annotated[float, Field(ge=1, le=90 * 86_400)]
-
-
-class Problem(BaseModel):
-    """Why a request was not served."""
-
-    detail: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path as FilePath
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -19,6 +19,7 @@ from driftprint.topics import Id, StreamName
 from driftprint_server.access.identity import Operator, Viewer
 from driftprint_server.audit import Audit
 from driftprint_server.operators import OperatorStore
+from driftprint_server.refusals import refusals
 from driftprint_server.rollout.bundles import BundleExistsError, Catalogue, Listed, explain, parse_id
 from driftprint_server.rollout.links import PREFIX, BundleLinks
 from driftprint_server.rollout.model import BundleId, Rollout
@@ -95,16 +96,6 @@ class WidenBody(RevisionBody):
     percent: Percent
 
 
-class Refusal(BaseModel):
-    """Why it was not done: a sentence, or what is wrong with which field."""
-
-    detail: str | list[dict[str, Any]]
-
-
-def _refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
-    return {code: {"model": Refusal} for code in (*codes, 503)}
-
-
 def make_router(
     *,
     rollouts: Rollouts,
@@ -143,7 +134,7 @@ def make_router(
     @router.post(
         "/api/bundles",
         status_code=201,
-        responses=_refusals(409, 413, 422) | {200: {"model": BundleView, "description": "It was here already."}},
+        responses=refusals(409, 413, 422, 503) | {200: {"model": BundleView, "description": "It was here already."}},
         openapi_extra={
             "requestBody": {
                 "description": "A bundle as a zip file.",
@@ -193,7 +184,7 @@ def make_router(
             views = [_view(each, at_hand, now) for each in rollouts.all()]
         return RolloutsView(now=now, rollouts=tuple(views))
 
-    @router.post("/api/rollouts", status_code=201, responses=_refusals(404, 409, 422))
+    @router.post("/api/rollouts", status_code=201, responses=refusals(404, 409, 422, 503))
     def start(body: StartBody, who: Operator) -> RolloutView:
         bundle = parse_id(body.bundle)
         if bundle is None:
@@ -202,7 +193,7 @@ def make_router(
         with _answers():
             return _view(rollouts.start(order, who.name))
 
-    @router.get("/api/rollouts/{rollout_id}", responses=_refusals(404))
+    @router.get("/api/rollouts/{rollout_id}", responses=refusals(404, 503))
     def one_rollout(rollout_id: _RolloutId, _: Viewer) -> RolloutDetail:
         now = clock.now().wall
         with _answers():
@@ -211,17 +202,17 @@ def make_router(
             view = rollout_view(rollout, streams, _at_hand(catalogue))
             return rollout_detail(view, streams, rollouts.steps(rollout_id), now)
 
-    @router.post("/api/rollouts/{rollout_id}/stop", responses=_refusals(404, 409))
+    @router.post("/api/rollouts/{rollout_id}/stop", responses=refusals(404, 409, 503))
     def stop(rollout_id: _RolloutId, body: StopBody, who: Operator) -> RolloutView:
         with _answers():
             return _view(rollouts.stop(rollout_id, who.name, back=body.back, revision=body.revision))
 
-    @router.post("/api/rollouts/{rollout_id}/resume", responses=_refusals(404, 409))
+    @router.post("/api/rollouts/{rollout_id}/resume", responses=refusals(404, 409, 503))
     def resume(rollout_id: _RolloutId, body: RevisionBody, who: Operator) -> RolloutView:
         with _answers():
             return _view(rollouts.resume(rollout_id, who.name, revision=body.revision))
 
-    @router.post("/api/rollouts/{rollout_id}/widen", responses=_refusals(404, 409))
+    @router.post("/api/rollouts/{rollout_id}/widen", responses=refusals(404, 409, 503))
     def widen(rollout_id: _RolloutId, body: WidenBody, who: Operator) -> RolloutView:
         with _answers():
             return _view(rollouts.widen(rollout_id, who.name, percent=body.percent, revision=body.revision))
@@ -279,6 +270,4 @@ def _answers(upload: FilePath | None = None) -> Iterator[None]:
     except BundleError as error:
         if upload is not None:
             raise HTTPException(422, explain(error, upload)) from None
-        raise HTTPException(503, str(error)) from None
-    except StoreError as error:
         raise HTTPException(503, str(error)) from None

@@ -19,13 +19,13 @@ from fastapi.staticfiles import StaticFiles
 from driftprint_server.access.gate import Gate
 from driftprint_server.access.identity import Operator, Role, Viewer
 from driftprint_server.access.middleware import AccessControl
-from driftprint_server.access.refusals import add_refusals
 from driftprint_server.access.routes import make_router
 from driftprint_server.access.settings import AccessSettings
 from driftprint_server.access.tls import ServerTls
 from driftprint_server.audit import Audit
 from driftprint_server.headers import SecurityHeaders
 from driftprint_server.operators import OperatorStore
+from driftprint_server.refusals import add_refusals
 from driftprint_server.web import STATIC
 from tests.brokers import wait_for
 from tests.server.clocks import FakeClock

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from driftprint_server.access.identity import Identity, Role
 from driftprint_server.headers import SecurityHeaders
+from driftprint_server.refusals import add_refusals
 from driftprint_server.rollout.api import make_router
 from driftprint_server.web import STATIC
 from tests.server.rollout.fleets import Scene
@@ -20,6 +21,7 @@ UPLOAD_BYTES = 1_000_000
 def make_app(scene: Scene, role: Role | None = Role.OPERATOR) -> FastAPI:
     """The application; without a role nobody is logged in."""
     app = FastAPI()
+    add_refusals(app)
 
     @app.middleware("http")
     async def log_in(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
