@@ -46,18 +46,7 @@ class Keeper(Protocol):
         ...
 
 
-class _Dating:
-    """Dates what is taken in, once for all sinks."""
-
-    def __init__(self) -> None:
-        self._times = EventTimes()
-
-    def _dated(self, message: FleetMessage, received: Received) -> Accepted:
-        at = happened_at(message, received.received_at)
-        return Accepted(message, self._times.at(message, at, received.received_at), received.retained)
-
-
-class FleetKeeper(_Dating):
+class FleetKeeper:
     """Keeps a fleet, in memory and on disk, and hands on what it takes in.
 
     Args:
@@ -68,7 +57,7 @@ class FleetKeeper(_Dating):
     """
 
     def __init__(self, fleet: Fleet, store: Store, *, sinks: Sequence[Sink] = (), now: Instant) -> None:
-        super().__init__()
+        self._times = EventTimes()
         self._fleet = fleet
         self._store = store
         self._sinks = tuple(sinks)
@@ -80,7 +69,7 @@ class FleetKeeper(_Dating):
     def take(self, message: FleetMessage, received: Received) -> None:
         """See `Keeper`."""
         self._fleet.apply(message, received.received_at, retained=received.retained)
-        self._taken.append(self._dated(message, received))
+        self._taken.append(_accepted(message, received, self._times))
 
     def forget(self, site: str, device: str) -> None:
         """See `Keeper`. From any thread; it is done before anything is next kept."""
@@ -106,7 +95,7 @@ class FleetKeeper(_Dating):
         self._kept_all = True
 
 
-class Relay(_Dating):
+class Relay:
     """Keeps nothing itself: what it takes in is for its sinks.
 
     Args:
@@ -115,7 +104,7 @@ class Relay(_Dating):
     """
 
     def __init__(self, sinks: Sequence[Sink], *, admit: Callable[[FleetMessage], None] = lambda _message: None) -> None:
-        super().__init__()
+        self._times = EventTimes()
         self._sinks = tuple(sinks)
         self._admit = admit
         self._taken: list[Accepted] = []
@@ -123,7 +112,7 @@ class Relay(_Dating):
     def take(self, message: FleetMessage, received: Received) -> None:
         """See `Keeper`."""
         self._admit(message)
-        self._taken.append(self._dated(message, received))
+        self._taken.append(_accepted(message, received, self._times))
 
     def forget(self, site: str, device: str) -> None:
         """See `Keeper`; there is nothing to forget."""
@@ -133,3 +122,8 @@ class Relay(_Dating):
         taken, self._taken = self._taken, []
         for sink in self._sinks if taken else ():
             sink.write(taken)
+
+
+def _accepted(message: FleetMessage, received: Received, times: EventTimes) -> Accepted:
+    at = happened_at(message, received.received_at)
+    return Accepted(message, times.at(message, at, received.received_at), received.retained)

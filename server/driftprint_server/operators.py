@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from driftprint.errors import StoreError
+from driftprint_server.sqlite import connect
 
 _BUSY_SECONDS = 5.0
 
@@ -27,11 +28,7 @@ class OperatorStore:
         self._path = path
         self._lock = threading.Lock()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch(mode=0o600)
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
+            self._db = connect(path, busy_seconds=_BUSY_SECONDS)
         except (OSError, sqlite3.Error) as error:
             raise self._explain(error) from None
 

@@ -19,6 +19,7 @@ from driftprint.messages import AlertMessage, StateMessage, decode, encode
 from driftprint_server.device import Dated, Device, Stream
 from driftprint_server.fleet import Change
 from driftprint_server.records import DeviceRecord, FleetMessage, encode_record, read_health, read_window
+from driftprint_server.sqlite import connect
 
 VERSION = 1
 """Of the tables."""
@@ -55,15 +56,10 @@ class Store:
         self._path = path
         self._lock = threading.Lock()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch(mode=0o600)
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS)
+            self._db = connect(path, busy_seconds=_BUSY_SECONDS)
         except (OSError, sqlite3.Error) as error:
             raise self._explain(error) from None
         with self._guarded():
-            self._db.execute("PRAGMA journal_mode = WAL")
-            # What is acknowledged must survive a power cut: its device forgets it.
-            self._db.execute("PRAGMA synchronous = FULL")
             self._db.executescript(_SCHEMA)
             self._db.execute("INSERT OR IGNORE INTO meta VALUES ('version', ?)", (str(VERSION),))
             found = self._db.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()[0]
