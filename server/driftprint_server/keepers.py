@@ -72,13 +72,17 @@ class FleetKeeper:
         self._taken.append(_accepted(message, received, self._times))
 
     def forget(self, site: str, device: str) -> None:
-        """See `Keeper`. From any thread; it is done before anything is next kept."""
+        """See `Keeper`."""
+        self._fleet.forget(site, device)
+
+    def forget_later(self, site: str, device: str) -> None:
+        """The same, from any thread; it is done before anything is next kept."""
         self._gone.put((site, device))
 
     def keep(self, now: Instant, *, wanted: bool) -> None:
         """See `Keeper`."""
         while not self._gone.empty():
-            self._fleet.forget(*self._gone.get())
+            self.forget(*self._gone.get())
         if now.monotonic - self._swept_at >= SWEEP_SECONDS:
             self._fleet.forget_silent(now.wall)
             self._swept_at = now.monotonic

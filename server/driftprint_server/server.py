@@ -204,7 +204,7 @@ class Server:
             self._settings.enrolment,
             decisions=EnrolmentDecisions(self._operators, self._audit, self._clock),
             waiting=WaitingList(),
-            on_rejected=lambda site, device: self._keeper.forget(site, device),
+            on_rejected=lambda site, device: self._keeper.forget_later(site, device),
         )
         self._routers.append(make_enrolment_router(enrolment))
         return enrolment

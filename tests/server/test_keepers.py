@@ -256,7 +256,7 @@ def test_a_device_that_another_thread_forgets_is_gone_before_anything_is_next_ke
     fleet_bench: FleetBench, other: sqlite3.Connection
 ) -> None:
     fleet_bench.send(window(1), window(2, device="pi-2"))
-    forgetting = threading.Thread(target=fleet_bench.keeper.forget, args=("north", "pi-1"))
+    forgetting = threading.Thread(target=fleet_bench.keeper.forget_later, args=("north", "pi-1"))
     forgetting.start()
     forgetting.join()
     assert len(fleet_bench.fleet.devices()) == 2  # one thread changes the fleet, and it is the worker's
@@ -267,11 +267,19 @@ def test_a_device_that_another_thread_forgets_is_gone_before_anything_is_next_ke
 
 
 def test_a_device_that_is_forgotten_while_its_message_comes_in_is_forgotten(fleet_bench: FleetBench) -> None:
-    fleet_bench.keeper.forget("north", "pi-1")
+    fleet_bench.keeper.forget_later("north", "pi-1")
     fleet_bench.send(window(1))
     assert fleet_bench.fleet.devices() == ()
     fleet_bench.send(window(2))
     assert len(fleet_bench.fleet.devices()) == 1
+
+
+def test_a_device_that_speaks_after_its_state_was_cleared_is_back(fleet_bench: FleetBench) -> None:
+    fleet_bench.send(window(1))
+    cleared, again = (topic_of(state()), b""), window(2)
+    fleet_bench.deliver(cleared, (topic_of(again), encode(again)))
+    (device,) = fleet_bench.fleet.devices()
+    assert device.streams["belt"].window is not None
 
 
 def test_a_replica_makes_nothing_of_a_state_that_is_cleared(relay_bench: RelayBench) -> None:
