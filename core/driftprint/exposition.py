@@ -303,13 +303,13 @@ def _bundle(window: WindowReport) -> Iterable[tuple[tuple[str, ...], float]]:
 
 
 def _ratios(window: WindowReport) -> Iterable[tuple[tuple[str, ...], float]]:
-    shown = ((label, _first(window, kind)) for kind, label in _KIND_LABELS)
-    return [(label, stats.outlier_ratio) for label, stats in shown if stats is not None]
+    shown = ((label, shown_ratio(window, kind)) for kind, label in _KIND_LABELS)
+    return [(label, ratio) for label, ratio in shown if ratio is not None]
 
 
 def _class_ratios(window: WindowReport, max_classes: int) -> Iterable[tuple[tuple[str, ...], float]]:
     """The classes with the most frames and their outlier ratios."""
-    stats = _first(window, _BY_COUNT)
+    stats = first_window(window, _BY_COUNT)
     if stats is None:
         return []
     classes: Iterable[tuple[str, ClassReport]] = stats.classes.items()
@@ -320,19 +320,25 @@ def _class_ratios(window: WindowReport, max_classes: int) -> Iterable[tuple[tupl
 
 def _quantiles(window: WindowReport) -> Iterable[tuple[tuple[str, ...], float]]:
     """Those that are quantiles: a scrape with another in it would be refused as a whole."""
-    stats = _first(window, _BY_COUNT)
+    stats = first_window(window, _BY_COUNT)
     if stats is None:
         return []
     by_label = {label: score for name, score in stats.score_quantiles.items() if (label := _quantile_label(name))}
     return [((label,), score) for label, score in by_label.items()]
 
 
-def _first(window: WindowReport, kind: WindowKind) -> StatsReport | None:
-    """Of two windows of one kind a series can show but one, if there are frames in it."""
+def first_window(window: WindowReport, kind: WindowKind) -> StatsReport | None:
+    """Of several windows of one kind the one that is shown: the first, if there are frames in it."""
     for stats in window.windows:
         if stats.kind is kind:
             return stats if stats.frames else None
     return None
+
+
+def shown_ratio(window: WindowReport, kind: WindowKind) -> float | None:
+    """The outlier ratio of the window of a kind that is shown; None where there is none."""
+    stats = first_window(window, kind)
+    return None if stats is None else stats.outlier_ratio
 
 
 _BY_COUNT = WindowKind.COUNT  # looked up once, for an enumeration is slow to give its members

@@ -14,7 +14,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from driftprint.clock import Clock
-from driftprint.exposition import Families, Spec, WindowReport
+from driftprint.exposition import Families, Spec, shown_ratio
 from driftprint.messages import CAMERA_FAULTS, WindowKind
 from driftprint_server.device import Device, Liveness
 from driftprint_server.fleet import Fleet
@@ -114,8 +114,5 @@ def _add_streams(device: Device, sums: Sums, ratios: list[float]) -> None:
             sums[FAULTS, (*site, fault.value)] += fault in window.camera_faults
         sums[RATE, site] += window.frames_per_second
         sums[BUNDLES, (window.bundle.name, str(window.bundle.version))] += 1
-        ratios += _ratio_by_count(window)
-
-
-def _ratio_by_count(window: WindowReport) -> list[float]:
-    return [stats.outlier_ratio for stats in window.windows if stats.kind is WindowKind.COUNT and stats.frames][:1]
+        if (ratio := shown_ratio(window, WindowKind.COUNT)) is not None:
+            ratios.append(ratio)

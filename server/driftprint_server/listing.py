@@ -13,6 +13,7 @@ from enum import Enum
 import msgspec
 
 from driftprint.clock import Clock
+from driftprint.exposition import shown_ratio
 from driftprint.messages import AlertMessage, WindowKind
 from driftprint_server.device import Dated, Device, Liveness, Stream, raised_at
 from driftprint_server.fleet import DeviceKey, Fleet
@@ -286,9 +287,6 @@ def _row(device: Device, stream: Stream | None, liveness: Liveness) -> Row:
     current = window if liveness is Liveness.ONLINE else None
     alarm = stream is not None and stream.name in device.streams and device.alarm(stream.name)
     bundle = f"{window.bundle.name}-{window.bundle.version}" if window else None
-    ratio = None
-    if current is not None:
-        ratio = next((w.outlier_ratio for w in current.windows if w.kind is WindowKind.COUNT and w.frames), None)
     if alarm:
         condition = Condition.ALARM
     elif current is not None and (current.class_mix_alarm or current.camera_faults):
@@ -303,7 +301,7 @@ def _row(device: Device, stream: Stream | None, liveness: Liveness) -> Row:
         condition=condition,
         bundle=bundle,
         frames_per_second=current.frames_per_second if current else None,
-        outlier_ratio=ratio,
+        outlier_ratio=shown_ratio(current, WindowKind.COUNT) if current else None,
         evidence=current.evidence if current else None,
         text=f"{device.site}/{device.name}/{stream.name if stream else ''} {bundle or ''}".lower(),
     )

@@ -6,6 +6,7 @@ import threading
 from array import array
 from collections.abc import Sequence
 
+from driftprint.exposition import shown_ratio
 from driftprint.messages import WindowKind
 from driftprint_server.records import WindowRecord
 from driftprint_server.sinks import Accepted
@@ -55,7 +56,7 @@ class Sparklines:
         return tuple(round(ratio / _ONE, 4) for ratio in kept[split:] + kept[:split] if ratio != _NOTHING)
 
     def _take(self, window: WindowRecord) -> None:
-        ratio = next((w.outlier_ratio for w in window.windows if w.kind is WindowKind.COUNT and w.frames), None)
+        ratio = shown_ratio(window, WindowKind.COUNT)
         if ratio is None:
             return
         name = _name(window.site, window.device, window.stream)

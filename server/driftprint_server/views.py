@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from driftprint.exposition import shown_ratio
 from driftprint.messages import AlertMessage, AlertStatus, Cause, Vitals, WindowKind
 from driftprint_server.device import Dated, Device, Liveness, Stream, raised_at
 from driftprint_server.fleet import Fleet
@@ -253,15 +254,14 @@ def stream_view(device: Device, stream: Stream, liveness: Liveness) -> StreamVie
     """A device's stream."""
     window = stream.window.message if stream.window else None
     current = window if liveness is Liveness.ONLINE else None
-    ratios = {stats.kind: stats.outlier_ratio for stats in current.windows if stats.frames} if current else {}
     return StreamView(
         stream=stream.name,
         alarm=stream.name in device.streams and device.alarm(stream.name),
         bundle=f"{window.bundle.name}-{window.bundle.version}" if window else None,
         window_at=stream.window.at if stream.window else None,
         frames_per_second=current.frames_per_second if current else None,
-        outlier_ratio=ratios.get(WindowKind.COUNT),
-        outlier_ratio_by_time=ratios.get(WindowKind.TIME),
+        outlier_ratio=shown_ratio(current, WindowKind.COUNT) if current else None,
+        outlier_ratio_by_time=shown_ratio(current, WindowKind.TIME) if current else None,
         evidence=current.evidence if current else None,
         class_mix_alarm=current is not None and current.class_mix_alarm,
         camera_faults=current.camera_faults if current else (),

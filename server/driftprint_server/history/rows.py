@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 
+from driftprint.exposition import ClassReport, first_window, shown_ratio
 from driftprint.messages import AlertMessage, AlertStatus, Cause, WindowKind
 from driftprint_server.device import MOST_AGE_SECONDS
 from driftprint_server.history.tables import BITS, pack_instance
-from driftprint_server.records import ClassRecord, WindowRecord
+from driftprint_server.records import WindowRecord
 
 Row = dict[str, Any]
 
@@ -24,12 +25,11 @@ _JPEG = b"\xff\xd8\xff"
 
 def window_row(message: WindowRecord, at: float, stream_id: int, *, max_classes: int) -> Row:
     """The row of a window."""
-    of_kind = {stats.kind: stats for stats in message.windows if stats.frames}
-    by_count, by_time = of_kind.get(_COUNT), of_kind.get(_TIME)
+    by_count = first_window(message, _COUNT)
     alarms = _DRIFT * message.alarm | _CLASS_MIX * message.class_mix_alarm
     for fault in message.camera_faults:
         alarms |= BITS[fault]
-    classes: Mapping[str, ClassRecord] = by_count.classes if by_count is not None else {}
+    classes: Mapping[str, ClassReport] = by_count.classes if by_count is not None else {}
     if len(classes) > max_classes:
         classes = dict(heapq.nlargest(max_classes, classes.items(), key=lambda one: one[1].frames))
     shares = {label: (stats.frames, round(stats.outlier_ratio, 4)) for label, stats in classes.items()}
@@ -41,7 +41,7 @@ def window_row(message: WindowRecord, at: float, stream_id: int, *, max_classes:
         "frames_total": message.frames_total,
         "outliers_total": message.outliers_total,
         "outlier_ratio": by_count.outlier_ratio if by_count is not None else None,
-        "outlier_ratio_by_time": by_time.outlier_ratio if by_time is not None else None,
+        "outlier_ratio_by_time": shown_ratio(message, _TIME),
         "evidence": message.evidence,
         "frames_per_second": message.frames_per_second,
         "alarms": alarms,
