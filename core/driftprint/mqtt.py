@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from pathlib import Path
 from random import Random
 from typing import Annotated, Any, Literal
@@ -13,7 +12,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from driftprint.errors import ConfigError
+from driftprint.tls import client_context
 
 _FOR_EVER = 0xFFFFFFFF
 """Of a session: it does not expire (3.1.2.11.2)."""
@@ -82,13 +81,9 @@ def make_client(
         password = settings.password.get_secret_value() if settings.password else None
         client.username_pw_set(settings.username, password)
     if settings.ca_file is not None:
-        try:
-            context = ssl.create_default_context(cafile=str(settings.ca_file))
-            if settings.cert_file is not None:
-                context.load_cert_chain(settings.cert_file, settings.key_file)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"cannot load the TLS certificates: {error}", where="mqtt.ca_file") from None
-        client.tls_set_context(context)
+        client.tls_set_context(
+            client_context(settings.ca_file, settings.cert_file, settings.key_file, where="mqtt.ca_file")
+        )
     return client
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable
 from http import HTTPStatus
 from random import Random
@@ -11,8 +10,9 @@ import structlog
 import urllib3
 
 from driftprint.clock import Clock
-from driftprint.errors import ConfigError, StoreError
+from driftprint.errors import StoreError
 from driftprint.logs import is_news
+from driftprint.tls import client_context
 from driftprint.version import VERSION
 from driftprint_server.remote_write.counts import UNREACHABLE, WriteCounts
 from driftprint_server.remote_write.settings import RemoteWriteSettings
@@ -75,7 +75,10 @@ class Sender:
         self._random = random or Random()
         self._headers = _headers(settings)
         self._pool = urllib3.PoolManager(
-            num_pools=1, retries=False, timeout=settings.timeout_seconds, ssl_context=_tls(settings)
+            num_pools=1,
+            retries=False,
+            timeout=settings.timeout_seconds,
+            ssl_context=client_context(settings.ca_file, settings.cert_file, settings.key_file, where="remote_write"),
         )
         self._failures = 0
         self._next_at = float("-inf")
@@ -165,16 +168,6 @@ def _headers(settings: RemoteWriteSettings) -> dict[str, str]:
         "User-Agent": f"driftprint/{VERSION}",
         "X-Prometheus-Remote-Write-Version": "0.1.0",  # the specification's 1.0 calls itself so
     }
-
-
-def _tls(settings: RemoteWriteSettings) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=settings.ca_file)
-        if settings.cert_file is not None:
-            context.load_cert_chain(settings.cert_file, settings.key_file)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"cannot load the TLS certificates: {error}", where="remote_write") from None
-    return context
 
 
 def _seconds(retry_after: str | None) -> float:
