@@ -37,7 +37,6 @@ from driftprint_server.fleet_api import make_fleet_router
 from driftprint_server.history.database import Database
 from driftprint_server.history.decisions import Decisions
 from driftprint_server.history.history import History
-from driftprint_server.history.retention import tidy
 from driftprint_server.history.routes import make_router as make_history_router
 from driftprint_server.keepers import FleetKeeper
 from driftprint_server.link import Link, Received
@@ -245,10 +244,11 @@ class Server:
         if not settings.enabled:
             return None
         database = Database(settings.database_url(self._settings.store.path.parent))
-        self._sinks.append(History(database, settings))
+        history = History(database, settings)
+        self._sinks.append(history)
         self._routers.append(make_history_router(database, decisions, clock=self._clock))
         self._background.append(
-            every(_TIDY_SECONDS, "tidying the history", lambda: tidy(database, settings, self._clock.now().wall))
+            every(_TIDY_SECONDS, "tidying the history", lambda: history.tidy(self._clock.now().wall))
         )
         return database
 

@@ -107,11 +107,6 @@ class Decisions:
             {alert_id: Mute(who=who, at=at, until=until, note=note) for alert_id, who, at, until, note in muted},
         )
 
-    def acknowledged(self) -> set[str]:
-        """The ids of all alerts that somebody has taken on."""
-        with self._store.transaction() as db:
-            return {alert_id for (alert_id,) in db.execute("SELECT alert_id FROM acknowledgement")}
-
     def muted_streams(self, now: float) -> set[tuple[str, str, str]]:
         """The streams, as site, device and name, that are silenced at Unix time `now`."""
         with self._store.transaction() as db:
