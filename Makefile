@@ -19,7 +19,7 @@ demo: .venv/.demo ## show it at work on this machine (ARGS=--once ends by itself
 	$(BIN)/driftprint demo $(ARGS)
 
 test: .venv/.dev services ## run all tests (ARGS=tests/core runs a part)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 check: .venv/.dev ## lint, formatting, types, and which part may import which
 	$(BIN)/ruff check .

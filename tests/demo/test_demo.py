@@ -44,7 +44,7 @@ def test_once_fails_with_a_reason_when_a_part_is_killed(tmp_path: Path) -> None:
     demo = subprocess.Popen(
         [*COMMAND, "--once", "--folder", tmp_path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    wait_for(lambda: "agent-clean" in process_ids(tmp_path), what="the agents", seconds=30)
+    wait_for(lambda: "agent-clean" in process_ids(tmp_path), what="the agents")
     subprocess.run(["kill", "-KILL", str(process_ids(tmp_path)["agent-clean"])], check=True)
     _, errors = demo.communicate(timeout=60)
     assert demo.returncode == 1
@@ -54,10 +54,10 @@ def test_once_fails_with_a_reason_when_a_part_is_killed(tmp_path: Path) -> None:
 
 def test_its_processes_end_with_it_even_when_it_is_killed(tmp_path: Path) -> None:
     demo = subprocess.Popen([*COMMAND, "--folder", tmp_path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for(lambda: len(process_ids(tmp_path)) == 4, what="server and agents", seconds=30)
+    wait_for(lambda: len(process_ids(tmp_path)) == 4, what="server and agents")
     demo.send_signal(signal.SIGKILL)
     demo.wait()
-    wait_for(lambda: not process_ids(tmp_path), what="its processes to end", seconds=20)
+    wait_for(lambda: not process_ids(tmp_path), what="its processes to end")
 
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ class Program:
                 command, cwd=folder, stdout=log, stderr=log, env={**os.environ, **(environment or {})}
             )
         if ready is not None:
-            wait_for(lambda: self._answers(ready), what=lambda: f"{command[0]}\n{self.log}", seconds=30)
+            wait_for(lambda: self._answers(ready), what=lambda: f"{command[0]}\n{self.log}")
 
     @property
     def log(self) -> str:
@@ -91,12 +91,12 @@ class Program:
     def kill(self) -> None:
         """SIGKILL."""
         self._process.kill()
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=60)
 
     def _answers(self, url: str) -> bool:
         assert self._process.poll() is None, self.log
         try:
-            return httpx.get(url, timeout=2).status_code == 200
+            return httpx.get(url, timeout=5).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -123,11 +123,11 @@ class Alertmanager:
     def raise_alerts(self, *alerts: Mapping[str, str]) -> None:
         """Raise alerts with these labels, as Prometheus would."""
         body = [{"labels": dict(alert)} for alert in alerts]
-        httpx.post(f"http://{self.address}/api/v2/alerts", json=body, timeout=5).raise_for_status()
+        httpx.post(f"http://{self.address}/api/v2/alerts", json=body, timeout=30).raise_for_status()
 
     def suppressed(self) -> dict[tuple[str, ...], bool]:
         """By alert (its name, and its device and stream if any): whether another one inhibits it."""
-        answer = httpx.get(f"http://{self.address}/api/v2/alerts", timeout=5).raise_for_status()
+        answer = httpx.get(f"http://{self.address}/api/v2/alerts", timeout=30).raise_for_status()
         return {_key(alert["labels"]): bool(alert["status"]["inhibitedBy"]) for alert in answer.json()}
 
     def kill(self) -> None:
@@ -170,7 +170,7 @@ class Receiver:
 
     def wait_for(self, name: str, status: str) -> tuple[str, dict[str, Any]]:
         """The first such notification, once it has come."""
-        wait_for(lambda: self.alerts(name, status), what=lambda: f"{name} {status}, got {self._told}", seconds=30)
+        wait_for(lambda: self.alerts(name, status), what=lambda: f"{name} {status}, got {self._told}")
         return self.alerts(name, status)[0]
 
     def close(self) -> None:

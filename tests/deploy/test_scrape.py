@@ -90,15 +90,15 @@ def test_prometheus_scrapes_a_server_that_others_may_not(
     )
 
     def targets() -> list[Job]:
-        answer: list[Job] = httpx.get(f"{url}/api/v1/targets", timeout=5).json()["data"]["activeTargets"]
+        answer: list[Job] = httpx.get(f"{url}/api/v1/targets", timeout=30).json()["data"]["activeTargets"]
         return answer
 
     def seen() -> list[Job]:
         asked = {"query": 'driftprint_server_connected{job="driftprint"} == 1'}
-        answer: list[Job] = httpx.get(f"{url}/api/v1/query", params=asked, timeout=5).json()["data"]["result"]
+        answer: list[Job] = httpx.get(f"{url}/api/v1/query", params=asked, timeout=30).json()["data"]["result"]
         return answer
 
     try:
-        wait_for(seen, what=lambda: f"the server's metrics, {targets()}", seconds=20)
+        wait_for(seen, what=lambda: f"the server's metrics, {targets()}")
     finally:
         prometheus.kill()

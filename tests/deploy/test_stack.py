@@ -290,7 +290,7 @@ class Stack:
         self.started[package] = Program([*found, *arguments], self.folder / "run" / package, **options)
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        answer = httpx.get(f"{self.url('9090')}/api/v1/query", params={"query": expression}, timeout=5).json()
+        answer = httpx.get(f"{self.url('9090')}/api/v1/query", params={"query": expression}, timeout=30).json()
         result: list[dict[str, Any]] = answer["data"]["result"]
         return result
 
@@ -331,19 +331,19 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 
 def test_the_units_commands_start_a_stack_that_is_healthy(stack: Stack) -> None:
     healthy = 'count(up{job=~"driftprint|prometheus|alertmanager"} == 1) == 3'
-    wait_for(lambda: stack.query(healthy), what=lambda: f"three targets, got {stack.query('up')}", seconds=30)
+    wait_for(lambda: stack.query(healthy), what=lambda: f"three targets, got {stack.query('up')}")
     api = f"{stack.url('9090')}/api/v1"
-    rules = httpx.get(f"{api}/rules", timeout=5).json()["data"]["groups"]
+    rules = httpx.get(f"{api}/rules", timeout=30).json()["data"]["groups"]
     assert {rule["health"] for group in rules for rule in group["rules"]} <= {"ok", "unknown"}
     assert len(rules) == 5
-    alertmanagers = httpx.get(f"{api}/alertmanagers", timeout=5).json()["data"]["activeAlertmanagers"]
+    alertmanagers = httpx.get(f"{api}/alertmanagers", timeout=30).json()["data"]["activeAlertmanagers"]
     assert [one["url"] for one in alertmanagers] == [f"http://localhost:{stack.ports['9093']}/api/v2/alerts"]
 
 
 def test_its_server_lets_in_who_has_the_password_that_it_has_printed_and_keeps_all_in_one_folder(stack: Stack) -> None:
     server = stack.started["driftprint"]
     [password] = re.findall(r"^Log in as admin with the password (\S+)$", server.log, re.MULTILINE)
-    with httpx.Client(base_url=stack.url("8466"), timeout=10) as browser:
+    with httpx.Client(base_url=stack.url("8466"), timeout=60) as browser:
         assert browser.get("/api/fleet").status_code == 401
         assert browser.post("/api/session", json={"name": "admin", "password": password}).is_success
         assert browser.get("/api/fleet").is_success
@@ -362,5 +362,5 @@ def test_its_broker_lets_in_those_with_a_password_and_holds_devices_to_their_own
             stack.publish("pi-1", login=refused)
     stack.publish("pi-2", login=login)
     stack.publish("pi-1", login=login)
-    wait_for(lambda: stack.query("driftprint_device_up"), what="a device in Prometheus", seconds=30)
+    wait_for(lambda: stack.query("driftprint_device_up"), what="a device in Prometheus")
     assert [sample["metric"]["device"] for sample in stack.query("driftprint_device_up")] == ["pi-1"]

@@ -102,7 +102,7 @@ def server(mosquitto: Mosquitto) -> Iterator[Server]:
 def test_every_stream_reports_for_itself(agent: Agent, server: Server) -> None:
     agent.configure(("door", "inliers"), ("belt", "outliers"))
     agent.start()
-    wait_for(lambda: server.said("belt/alert"), what="the alert of the belt", seconds=20)
+    wait_for(lambda: server.said("belt/alert"), what="the alert of the belt")
     wait_for(lambda: len(server.said("door/window")) > 3, what="windows of the door")
     assert not server.said("door/alert")
     alert = server.said("belt/alert")[0]
@@ -114,12 +114,12 @@ def test_frames_posted_to_it_raise_an_alert_and_leave_evidence(agent: Agent, ser
     port = free_port()
     agent.configure_sources({"belt": f"kind = 'http'\nport = {port}\nframes_per_second = 1000"})
     agent.start()
-    wait_for(lambda: server.said("belt/window"), what="windows with no frames at all", seconds=20)
+    wait_for(lambda: server.said("belt/window"), what="windows with no frames at all")
     for frame in outlier_frames(50):
         buffer = io.BytesIO()
         Image.fromarray(frame).save(buffer, "PNG")
         assert httpx.post(f"http://127.0.0.1:{port}/", content=buffer.getvalue()).status_code == 202
-    wait_for(lambda: server.said("belt/alert"), what="the alert", seconds=20)
+    wait_for(lambda: server.said("belt/alert"), what="the alert")
     alert = server.said("belt/alert")[0]
     assert list((agent.folder / "evidence" / "belt" / str(alert["alert_id"])).glob("*.jpg"))
     assert agent.stop() == 0
@@ -133,7 +133,7 @@ def test_a_camera_that_is_not_there_is_tried_again_and_holds_nothing_up(agent: A
         }
     )
     agent.start()
-    wait_for(lambda: lost(server) >= 2, what="a second attempt", seconds=30)
+    wait_for(lambda: lost(server) >= 2, what="a second attempt")
     assert server.said("gone/window")[-1]["frames_total"] == 0
     assert server.said("door/window")[-1]["frames_total"] > 0
     assert agent.stop() == 0
@@ -148,10 +148,10 @@ def test_an_alert_raised_while_the_broker_is_away_waits_for_it(agent: Agent, mos
     mosquitto.kill()
     agent.configure(("belt", "outliers"))
     agent.start()
-    wait_for(lambda: raised(agent), what="an alert in the log", seconds=20)
+    wait_for(lambda: raised(agent), what="an alert in the log")
     mosquitto.start()
     server = Server(mosquitto)
-    wait_for(lambda: server.said("belt/alert"), what="the alert", seconds=20)
+    wait_for(lambda: server.said("belt/alert"), what="the alert")
     assert server.said("belt/alert")[0]["alert_id"] == raised(agent)[0]
     server.close()
 
@@ -159,20 +159,20 @@ def test_an_alert_raised_while_the_broker_is_away_waits_for_it(agent: Agent, mos
 def test_an_alert_outlasts_a_kill(agent: Agent, server: Server) -> None:
     agent.configure(("belt", "outliers"))
     agent.start()
-    wait_for(lambda: raised(agent), what="an alert in the log", seconds=20)
+    wait_for(lambda: raised(agent), what="an alert in the log")
     agent.kill()
     assert raised(agent)[0] in [message.get("alert_id") for message in agent.outbox()]
     server.heard.clear()
     agent.configure(("belt", "inliers"))
     agent.start()
-    wait_for(lambda: server.said("belt/alert"), what="the alert, again", seconds=20)
+    wait_for(lambda: server.said("belt/alert"), what="the alert, again")
     assert server.said("belt/alert")[0]["alert_id"] == raised(agent)[0]
 
 
 def test_without_a_servers_word_nothing_is_forgotten(agent: Agent, server: Server) -> None:
     agent.configure(("belt", "outliers"))
     agent.start()
-    wait_for(lambda: len(server.said("belt/window")) > 3, what="windows", seconds=20)
+    wait_for(lambda: len(server.said("belt/window")) > 3, what="windows")
     assert agent.stop() == 0
     sent = {message["seq"] for message in (*server.said("belt/window"), *server.said("belt/alert"))}
     assert sent <= {message["seq"] for message in agent.outbox()}
@@ -181,9 +181,7 @@ def test_without_a_servers_word_nothing_is_forgotten(agent: Agent, server: Serve
 def test_it_ends_with_its_last_source_and_reports_all_frames(agent: Agent, server: Server) -> None:
     agent.configure(("door", "inliers"), repeat=False)
     agent.start()
-    wait_for(
-        lambda: any(w["frames_total"] == 200 for w in server.said("door/window")), what="the last window", seconds=20
-    )
+    wait_for(lambda: any(w["frames_total"] == 200 for w in server.said("door/window")), what="the last window")
     agent.stop()
     assert server.said("state")[-1]["status"] == "offline"
 

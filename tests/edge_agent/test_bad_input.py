@@ -193,7 +193,7 @@ def agent_on(source: str, folder: Path, broker: Mosquitto) -> Iterator[Server]:
     agent.configure_sources({"belt": source})
     agent.start()
     try:
-        wait_for(lambda: server.said("belt/window"), what=lambda: f"a window, {agent.log}", seconds=30)
+        wait_for(lambda: server.said("belt/window"), what=lambda: f"a window, {agent.log}")
         yield server
     finally:
         agent.kill()
@@ -210,7 +210,6 @@ def counted(server: Server, frames: int) -> tuple[int, dict[str, int]]:
     wait_for(
         lambda: counts()[0] + sum(counts()[1].values()) >= frames,
         what=lambda: f"{frames} frames, got {counts()}",
-        seconds=30,
     )
     return counts()
 
@@ -239,6 +238,6 @@ def test_a_source_that_gives_nothing_is_reported_and_missed(tmp_path: Path, mosq
     source = f"kind = 'http'\nport = {free_port()}\nframes_per_second = 1\n"
     camera = "[stream.camera]\nchecks = ['missing']\nmissing_seconds = 0.5\n"
     with agent_on(source + camera, tmp_path, mosquitto) as server:
-        wait_for(lambda: server.said("belt/window")[-1]["camera_faults"], what="a window that says so", seconds=30)
+        wait_for(lambda: server.said("belt/window")[-1]["camera_faults"], what="a window that says so")
         assert counted(server, 0) == (0, {})
         assert {alert["cause"] for alert in server.said("belt/alert")} == {"missing"}

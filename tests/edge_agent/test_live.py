@@ -64,7 +64,7 @@ def run_to_the_end(source: LiveSource, feed: Script) -> Sequence[str]:
     for frame in source.frames(stop):
         if frame is not None:
             names.append(frame.name)
-        if feed.done.is_set() or (names and feed.done.wait(10)):
+        if feed.done.is_set() or (names and feed.done.wait(60)):
             stop.set()
     return names
 

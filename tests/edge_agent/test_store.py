@@ -332,7 +332,7 @@ class Writer:
 
     def kill(self) -> None:
         self._process.kill()
-        self._process.communicate(timeout=10)
+        self._process.communicate(timeout=60)
 
 
 def test_a_kill_leaves_each_message_with_the_state_it_speaks_of(tmp_path: Path, clock: FakeClock) -> None:

@@ -342,7 +342,7 @@ def test_orders_are_carried_out_by_a_thread_of_their_own(site: Site) -> None:
     while site.store.choice("belt") is None:
         thread.join(0.01)
     stop.set()
-    thread.join(10)
+    thread.join(60)
     site.see(1)
     assert (site.runs, site.swaps.errors) == ("toy-2", {})
 

@@ -22,7 +22,7 @@ class Worker(Thread):
     def run(self) -> None:
         with self._turns.turn():
             self._begun.append(self.name)
-            self.end.wait(10)
+            self.end.wait(60)
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
@@ -36,7 +36,7 @@ def test_whoever_came_first_is_next(at_once: int) -> None:
     for i, worker in enumerate(workers):
         assert begun == [str(n) for n in range(min(6, i + at_once))]
         worker.end.set()
-        worker.join(10)
+        worker.join(60)
         wait_for(lambda i=i: len(begun) == min(6, i + 1 + at_once), what="the next turn")  # type: ignore[misc]
 
 
@@ -54,7 +54,7 @@ def test_a_stream_that_always_has_a_frame_waits_for_the_others() -> None:
             thread.start()
         wait_for(lambda: turns.waiting == 3, what="all streams to have a frame")
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     rounds = [set(begun[i : i + 3]) for i in range(len(begun) - 3)]
     assert sum(len(names) == 3 for names in rounds) > 0.9 * len(rounds)
 

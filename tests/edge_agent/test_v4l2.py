@@ -54,7 +54,6 @@ class Opened:
         wait_for(
             lambda: any(map(condition, self.given[start:])),
             what=lambda: f"{what}, got {self.given[-3:]}",
-            seconds=30,
         )
         return next(filter(condition, self.given[start:]))
 
@@ -104,7 +103,7 @@ def lost_again(given: Given) -> bool:
 
 def test_frames_come_one_after_another_in_rgb(camera: Camera) -> None:
     with opened(camera) as source:
-        wait_for(lambda: len(source.frames) >= 10, what=lambda: f"frames, got {source.given}", seconds=30)
+        wait_for(lambda: len(source.frames) >= 10, what=lambda: f"frames, got {source.given}")
         frames = source.frames
     for frame in frames:
         np.testing.assert_allclose([frame["left"], frame["right"]], [RED, BLUE], atol=3)
@@ -186,7 +185,7 @@ def test_the_agent_reports_what_is_wrong_with_a_camera_and_that_it_is_over(
             return [(alert["cause"], alert["status"]) for alert in said if alert["alert_id"] not in before]
 
         def wait_for_alert(cause: str, status: str) -> None:
-            wait_for(lambda: (cause, status) in alerts(), what=lambda: f"{cause} {status}, got {alerts()}", seconds=30)
+            wait_for(lambda: (cause, status) in alerts(), what=lambda: f"{cause} {status}, got {alerts()}")
 
         assert counted(server, 1)[0] > 0
         before = {alert["alert_id"] for alert in server.said("belt/alert")}  # a slow start is one

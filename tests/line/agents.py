@@ -9,10 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.brokers import wait_for
+from tests.brokers import DEADLINE_SECONDS, wait_for
 
 COMMAND = [sys.executable, "-m", "driftprint", "agent"]
-_END_SECONDS = 15.0
 
 
 class AgentProcess:
@@ -60,17 +59,17 @@ class AgentProcess:
 
     def wait_for_alert(self) -> str:
         """The id of the first alert, once it is recorded."""
-        wait_for(lambda: self.alert_ids, what=lambda: f"an alert\n{self.log}", seconds=30)
+        wait_for(lambda: self.alert_ids, what=lambda: f"an alert\n{self.log}")
         return self.alert_ids[0]
 
     def kill(self) -> None:
         """SIGKILL."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(timeout=_END_SECONDS)
+            self._process.wait(timeout=DEADLINE_SECONDS)
 
     def stop(self) -> int:
         """SIGTERM; returns the exit code."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(timeout=_END_SECONDS)
+        return self._process.wait(timeout=DEADLINE_SECONDS)

@@ -46,7 +46,7 @@ class Prometheus:
                 stdout=log,
                 stderr=log,
             )
-        wait_for(self._ready, what=lambda: f"Prometheus\n{(self._folder / 'prometheus.log').read_text()}", seconds=30)
+        wait_for(self._ready, what=lambda: f"Prometheus\n{(self._folder / 'prometheus.log').read_text()}")
 
     def kill(self) -> None:
         if self._process is not None:
@@ -55,17 +55,17 @@ class Prometheus:
 
     def query(self, expression: str) -> list[float]:
         """The values of an instant query."""
-        answer = httpx.get(f"{self._url}/api/v1/query", params={"query": expression}, timeout=5).json()
+        answer = httpx.get(f"{self._url}/api/v1/query", params={"query": expression}, timeout=30).json()
         assert answer["status"] == "success", answer
         return [float(sample["value"][1]) for sample in answer["data"]["result"]]
 
-    def wait_for(self, expression: str, *, seconds: float = 20) -> None:
+    def wait_for(self, expression: str) -> None:
         """Wait until a query with a comparison gives something."""
-        wait_for(lambda: self.query(expression), what=lambda: f"{expression}: none", seconds=seconds)
+        wait_for(lambda: self.query(expression), what=lambda: f"{expression}: none")
 
     def _ready(self) -> bool:
         try:
-            return httpx.get(f"{self._url}/-/ready", timeout=1).status_code == 200
+            return httpx.get(f"{self._url}/-/ready", timeout=5).status_code == 200
         except httpx.TransportError:
             return False
 

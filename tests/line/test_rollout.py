@@ -25,7 +25,6 @@ from tests.line.agents import COMMAND
 from tests.server.processes import ServerProcess
 
 DEVICES = tuple(f"pi-{number}" for number in range(10))
-_WAIT_SECONDS = 60.0
 
 
 class Agent:
@@ -161,7 +160,7 @@ class Line:
         self.wait_for(lambda: self.run_what() == dict.fromkeys(devices, "toy-1"), "all agents to report")
 
     def wait_for(self, condition: Callable[[], object], what: str) -> None:
-        wait_for(condition, what=lambda: f"{what}\n{self.run_what()}\n{self.agents[0].log}", seconds=_WAIT_SECONDS)
+        wait_for(condition, what=lambda: f"{what}\n{self.run_what()}\n{self.agents[0].log}")
 
     def wait_for_status(self, rollout: str, status: str) -> dict[str, Any]:
         self.wait_for(

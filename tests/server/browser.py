@@ -15,9 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.brokers import wait_for
+from tests.brokers import DEADLINE_SECONDS, wait_for
 
-_ANSWER_SECONDS = 20.0
 _KEYS = {
     "Tab": ("Tab", 9, ""),
     "Enter": ("Enter", 13, "\r"),
@@ -88,7 +87,7 @@ class Browser:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._process.kill()
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=DEADLINE_SECONDS)
         os.close(self._commands)
         os.close(self._answers)
 
@@ -136,7 +135,7 @@ class Browser:
         if getattr(self, "_session", None):
             request["sessionId"] = self._session
         os.write(self._commands, json.dumps(request).encode() + b"\0")
-        end = time.monotonic() + _ANSWER_SECONDS
+        end = time.monotonic() + DEADLINE_SECONDS
         while time.monotonic() < end:
             message = self._next()
             self._hear(message)
@@ -191,7 +190,6 @@ def wait_for_text(page: Browser, selector: str, wanted: str) -> None:
     wait_for(
         lambda: wanted in text(page, selector),
         what=lambda: f"{wanted!r} in {selector}: {text(page, selector)!r}, {page.complaints}",
-        seconds=20,
     )
 
 

@@ -16,12 +16,11 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from driftprint.messages import AckMessage, DeviceMessage, decode, encode
 from driftprint_server.views import FleetView
-from tests.brokers import Mosquitto, free_port, wait_for
+from tests.brokers import DEADLINE_SECONDS, Mosquitto, free_port, wait_for
 from tests.server.messages import topic_of
 
 _DRIFTPRINT = [sys.executable, "-c", "from driftprint.cli import main; main()"]
 COMMAND = [*_DRIFTPRINT, "server"]
-_END_SECONDS = 10.0
 
 
 class ServerProcess:
@@ -77,7 +76,7 @@ class ServerProcess:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen([*COMMAND, "--config", str(self._config)], stdout=log, stderr=log)
         if healthy:
-            wait_for(lambda: self.health()[0] == 200, what=lambda: f"a healthy server\n{self.log}", seconds=20)
+            wait_for(lambda: self.health()[0] == 200, what=lambda: f"a healthy server\n{self.log}")
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -85,16 +84,16 @@ class ServerProcess:
             self._clients.pop().close()
         if self._process is not None:
             self._process.kill()
-            self._process.wait(timeout=_END_SECONDS)
+            self._process.wait(timeout=DEADLINE_SECONDS)
 
     def stop(self) -> int:
         """SIGTERM; returns the exit code."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(timeout=_END_SECONDS)
+        return self._process.wait(timeout=DEADLINE_SECONDS)
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(self.url + path, timeout=5, verify=self._verify)
+        return httpx.get(self.url + path, timeout=30, verify=self._verify)
 
     def client(self, name: str | None = None, password: str = "", *, token: str | None = None) -> httpx.Client:
         """Somebody who has logged in, or has a token, or is nobody in particular; good until the server is killed."""

@@ -57,7 +57,7 @@ class Client:
         self.wait_for_subscription(1)
 
     def wait_for_subscription(self, number: int) -> None:
-        wait_for(lambda: self.subscriptions >= number, what=f"subscription {number}", seconds=30)
+        wait_for(lambda: self.subscriptions >= number, what=f"subscription {number}")
 
     def wait_to_hear(self, messages: int, *, seconds: float = 30) -> None:
         wait_for(lambda: len(self.heard) >= messages, what=lambda: f"all, got {len(self.heard)}", seconds=seconds)
@@ -337,14 +337,14 @@ def test_what_a_record_of_tls_holds_beyond_the_first_messages_is_read_without_wa
 def test_an_idle_connection_is_kept_alive(broker: Broker, connect: Connect) -> None:
     client = connect(broker.settings("tcp").model_copy(update={"keepalive_seconds": 5}))
     client.start()
-    wait_for(lambda: "Sending PINGRESP to loop" in broker.log, what=lambda: f"a ping\n{broker.log}", seconds=30)
+    wait_for(lambda: "Sending PINGRESP to loop" in broker.log, what=lambda: f"a ping\n{broker.log}")
 
 
 def test_a_broker_that_has_fallen_silent_is_left(broker: Broker, connect: Connect) -> None:
     client = connect(broker.settings("tcp").model_copy(update={"keepalive_seconds": 5}))
     client.start()
     broker.pause()
-    wait_for(lambda: client.losses, what="the silence to be noticed", seconds=60)
+    wait_for(lambda: client.losses, what="the silence to be noticed")
     broker.resume()
     client.wait_for_subscription(2)
 

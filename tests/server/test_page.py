@@ -34,7 +34,7 @@ def browse(tmp_path: Path) -> Iterator[OpenPage]:
     def open_in(url: str, *, width: int = 1280, dark: bool = False) -> Browser:
         browsers.append(Browser(find_chromium(), tmp_path / f"profile-{len(browsers)}", width=width, dark=dark))
         browsers[-1].open(url)
-        wait_for(lambda: "live" in text(browsers[-1], "#link"), what="the page to be live", seconds=20)
+        wait_for(lambda: "live" in text(browsers[-1], "#link"), what="the page to be live")
         return browsers[-1]
 
     yield open_in
@@ -162,7 +162,6 @@ def test_the_page_says_when_the_server_is_gone_and_when_it_is_back(
     wait_for(
         lambda: text(page, "#notice") == "" and text(page, "#link") == "live",
         what="the page to be live again",
-        seconds=20,
     )
     device.send(window(2, ratio=0.5))
     wait_for_text(page, "#rows", "50%")
@@ -207,7 +206,7 @@ def test_an_operator_goes_through_everything_and_a_crash_of_the_server_changes_n
             server.kill()
             wait_for_text(page, "#notice", "does not answer")
             server.start()
-            wait_for(lambda: text(page, "#link") == "live", what="the page to be live again", seconds=20)
+            wait_for(lambda: text(page, "#link") == "live", what="the page to be live again")
             assert text(page, "#who-name") == "ann"
             page.complaints.clear()  # the server was away
 
@@ -249,7 +248,7 @@ def test_twenty_thousand_devices_of_before_a_restart_are_there_at_once(
     server.start()
     try:
         page = browse(server.url)
-        wait_for(lambda: count(page, "#rows tr") == 50, what="a page of rows", seconds=20)
+        wait_for(lambda: count(page, "#rows tr") == 50, what="a page of rows")
         wait_for_text(page, "#devices-all", "of 20,000")
         page.ask("document.querySelector('[data-sort=outlier_ratio] button').click()")
         wait_for(lambda: "pi-19999" in text(page, "#rows tr"), what="the greatest ratio first")
@@ -436,7 +435,7 @@ def log_in(page: Browser, server: PageServer, name: str) -> None:
 def wait_for_login(page: Browser) -> None:
     """Until the log-in page is there and does its work."""
     there = "document.querySelector('#form') !== null && document.readyState === 'complete'"
-    wait_for(lambda: page.ask(there), what="the log-in page", seconds=20)
+    wait_for(lambda: page.ask(there), what="the log-in page")
 
 
 def fill_in(page: Browser, name: str) -> None:

@@ -47,7 +47,7 @@ class Whole:
 
     def client(self) -> httpx.Client:
         """The operator."""
-        return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.token}"}, timeout=20)
+        return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.token}"}, timeout=60)
 
 
 def bearing(token: str, app: ASGIApp) -> ASGIApp:
@@ -101,7 +101,7 @@ def whole(mosquitto: Mosquitto, tmp_path: Path, connect: Callable[..., DeviceCli
     stranger.send(window(1, site="south", device="new"))
     yield whole
     stop.set()
-    thread.join(20)
+    thread.join(60)
 
 
 def test_the_api_does_what_its_openapi_document_says(whole: Whole) -> None:

@@ -68,7 +68,7 @@ class Site:
 
     def client(self, user: dict[str, str] | None = None, *, verify: ssl.SSLContext | bool = True) -> httpx.Client:
         """Somebody with a cookie jar of their own, logged in where `user` is given."""
-        client = httpx.Client(base_url=self.url, verify=verify, timeout=20, trust_env=False)
+        client = httpx.Client(base_url=self.url, verify=verify, timeout=60, trust_env=False)
         self._clients.append(client)
         if user is not None:
             answer = client.post("/api/session", json=user)

@@ -14,9 +14,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL
 
-from tests.brokers import free_port, wait_for
-
-READY_SECONDS = 60.0
+from tests.brokers import DEADLINE_SECONDS, free_port, wait_for
 
 
 class Postgres:
@@ -48,13 +46,13 @@ class Postgres:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=subprocess.STDOUT, user=self._user, cwd=self._folder
             )
-        wait_for(self._answers, seconds=READY_SECONDS, what=lambda: (self._folder / "log").read_text())
+        wait_for(self._answers, what=lambda: (self._folder / "log").read_text())
 
     def kill(self) -> None:
         """End it at once, as a power cut would."""
         if self._process is not None:
             self._process.send_signal(signal.SIGQUIT)
-            self._process.wait(timeout=READY_SECONDS)
+            self._process.wait(timeout=DEADLINE_SECONDS)
             self._process = None
 
     def remove(self) -> None:

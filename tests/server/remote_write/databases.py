@@ -43,7 +43,7 @@ class Database:
     def start(self) -> None:
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(self.command(), stdout=log, stderr=log)
-        wait_for(self._ready, what=lambda: f"the database\n{self.log}", seconds=30)
+        wait_for(self._ready, what=lambda: f"the database\n{self.log}")
 
     def kill(self) -> None:
         if self._process is not None:

@@ -17,7 +17,7 @@ import paho.mqtt.client as paho
 from driftprint.messages import AckMessage, WindowMessage, decode, encode
 from driftprint.mqtt import MqttSettings, make_client, start
 from driftprint.topics import PREFIX
-from tests.brokers import Mosquitto, free_port, wait_for
+from tests.brokers import DEADLINE_SECONDS, Mosquitto, free_port, wait_for
 from tests.server.messages import topic_of
 
 _IMPATIENT = "give_up_after_seconds = 1\ntimeout_seconds = 5\n"
@@ -50,7 +50,7 @@ class ReplicaProcess:
         self._config = folder / "replica.toml"
         port = free_port()
         url = f"{'https' if trust else 'http'}://127.0.0.1:{port}"
-        self._http = httpx.Client(base_url=url, verify=trust or True, timeout=5)
+        self._http = httpx.Client(base_url=url, verify=trust or True, timeout=30)
         tables = {
             "mqtt": f"share = 'replicas'\nhost = '{broker.host}'\nport = {broker.port}",
             "http": f"port = {port}",
@@ -74,7 +74,7 @@ class ReplicaProcess:
                 stdout=log,
                 stderr=log,
             )
-        wait_for(lambda: self.problems() == [], what=lambda: f"a healthy replica\n{self.log}", seconds=20)
+        wait_for(lambda: self.problems() == [], what=lambda: f"a healthy replica\n{self.log}")
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -87,7 +87,7 @@ class ReplicaProcess:
         """SIGTERM; returns the exit code."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(timeout=10)
+        return self._process.wait(timeout=DEADLINE_SECONDS)
 
     def problems(self) -> list[str] | None:
         """What /healthz says; None where nobody answers."""
@@ -129,7 +129,7 @@ class Devices:
         self._client.on_subscribe = lambda *_: subscribed.set()
         self._client.on_message = self._on_ack
         start(self._client, settings)
-        assert subscribed.wait(10)
+        assert subscribed.wait(DEADLINE_SECONDS)
         self._sent: dict[tuple[str, int], float] = {}
 
     def send(self) -> bool:

@@ -73,7 +73,7 @@ def test_what_an_agent_has_kept_and_what_it_says_then_is_in_the_database_at_its_
     tmp_path: Path,
 ) -> None:
     agent.start()
-    wait_for(lambda: len(listener.windows) > 30, what=lambda: f"windows\n{agent.log}", seconds=60)
+    wait_for(lambda: len(listener.windows) > 30, what=lambda: f"windows\n{agent.log}")
     kept = dict(listener.windows)
     for _ in range(2):
         start_replica([victoria_metrics.write_url])
@@ -81,9 +81,9 @@ def test_what_an_agent_has_kept_and_what_it_says_then_is_in_the_database_at_its_
     def waiting() -> float | None:
         return victoria_metrics.value('driftprint_outbox_messages{device="pi-1"}')
 
-    wait_for(lambda: waiting() is not None, what=lambda: f"its health\n{agent.log}", seconds=30)
-    wait_for(lambda: (waiting() or 0) < 10, what=lambda: f"the outbox to empty, {waiting()} in it", seconds=60)
-    wait_for(lambda: len(listener.windows) > 2 * len(kept), what="more windows", seconds=30)
+    wait_for(lambda: waiting() is not None, what=lambda: f"its health\n{agent.log}")
+    wait_for(lambda: (waiting() or 0) < 10, what=lambda: f"the outbox to empty, {waiting()} in it")
+    wait_for(lambda: len(listener.windows) > 2 * len(kept), what="more windows")
     assert agent.stop() == 0
 
     assert not kept.keys() & outbox(tmp_path)

@@ -91,7 +91,7 @@ def test_after_the_kill_of_a_replica_two_databases_have_all_windows_once_and_at_
     end = round(time.time(), 3)
     devices = speak(history(end))
 
-    wait_for(lambda: devices.send() or devices.acknowledged > 300, what="the first acknowledgements", seconds=60)
+    wait_for(lambda: devices.send() or devices.acknowledged > 300, what="the first acknowledgements")
     assert devices.acknowledged < DEVICES * WINDOWS
     replicas[0].kill()
     wait_for(devices.send, what=lambda: f"all acknowledgements, {devices.acknowledged} so far", seconds=120)
@@ -124,8 +124,8 @@ def test_while_the_database_is_away_nothing_is_acknowledged_and_then_the_replica
 
     database.start()
     try:
-        wait_for(devices.send, what=lambda: f"the acknowledgement\n{replica.log}", seconds=60)
-        wait_for(lambda: database.value(TOTALS) == 100, what="the sample", seconds=10)
+        wait_for(devices.send, what=lambda: f"the acknowledgement\n{replica.log}")
+        wait_for(lambda: database.value(TOTALS) == 100, what="the sample")
     finally:
         database.kill()
     assert replica.problems() == []
@@ -142,7 +142,7 @@ def test_what_is_no_message_is_counted_by_its_reason_and_costs_nobody_else_anyth
     for payload in (b"\xff\x00", b"{" * 100_000, topic_of(good).encode(), b"{}", b""):
         devices.publish(topic_of(good), payload)
 
-    wait_for(devices.send, what=lambda: f"the acknowledgement\n{replica.log}", seconds=20)
+    wait_for(devices.send, what=lambda: f"the acknowledgement\n{replica.log}")
 
     wait_for(lambda: replica.metric("driftprint_server_rejected_total") == 5, what="all to be counted")
     assert replica.metric('driftprint_server_rejected_total{reason="internal"}') == 0
@@ -164,7 +164,7 @@ def test_after_the_kill_of_a_server_that_writes_its_database_has_all_windows_onc
     try:
         end = round(time.time(), 3)
         devices = speak(history(end))
-        wait_for(lambda: devices.send() or devices.acknowledged > 300, what="the first acknowledgements", seconds=60)
+        wait_for(lambda: devices.send() or devices.acknowledged > 300, what="the first acknowledgements")
         server.kill()
         assert devices.acknowledged < DEVICES * WINDOWS
         server.start()
@@ -189,7 +189,7 @@ def test_a_replica_takes_in_only_devices_on_its_list_and_no_more_of_one_than_it_
     devices = speak(
         [window(1, device=f"pi-{number}", instance=f"{number:016x}", recorded_at=now) for number in range(3)]
     )
-    wait_for(devices.send, what=lambda: f"the acknowledgements\n{replica.log}", seconds=20)
+    wait_for(devices.send, what=lambda: f"the acknowledgements\n{replica.log}")
 
     foreign = window(1, device="stranger", recorded_at=now)
     devices.publish(topic_of(foreign), encode(foreign))

@@ -12,7 +12,16 @@ from typing import Any
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from driftprint.messages import BundleRef, CommandMessage, DeviceMessage, DeviceStatus, decode, encode
+from driftprint.messages import (
+    AckMessage,
+    BundleRef,
+    CommandMessage,
+    DeviceMessage,
+    DeviceStatus,
+    WindowMessage,
+    decode,
+    encode,
+)
 from driftprint.topics import PREFIX, DeviceTopic, parse
 from driftprint_server.rollout.bundles import parse_id
 from driftprint_server.rollout.model import BundleId
@@ -23,10 +32,13 @@ from tests.server.processes import ServerProcess
 from tests.server.rollout.fleets import TOY1, TOY2, TOY3, Totals
 
 DEVICES = tuple(f"pi-{number}" for number in range(10))
+_SAID_AGAIN_SECONDS = 1.0
 
 
 class Devices:
     """Ten devices of one site that run the first version, each with a million frames behind it.
+
+    As real ones do, they send a window again until the server has acknowledged it.
 
     Args:
         broker: where they report, and are told.
@@ -37,15 +49,19 @@ class Devices:
         """Whether they run what they are told to."""
         self._heard: dict[str, list[str]] = {device: [] for device in DEVICES}
         self._totals = {device: Totals() for device in DEVICES}
+        self._unacknowledged: dict[tuple[str, int], WindowMessage] = {}
         self._lock = threading.Lock()
+        self._closed = threading.Event()
         self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id="devices")
         self._client.on_message = self._on_message
         self._client.connect(broker.host, broker.port)
         self._client.loop_start()
-        self._client.subscribe(f"{PREFIX}/+/+/{DeviceTopic.COMMAND.value}", qos=1)
+        self._client.subscribe([(f"{PREFIX}/+/+/{kind.value}", 1) for kind in (DeviceTopic.COMMAND, DeviceTopic.ACK)])
         for device in DEVICES:
             self._say(state(DeviceStatus.ONLINE, device=device), retain=True)
             self.report(device)
+        self._repeater = threading.Thread(target=self._repeat)
+        self._repeater.start()
 
     def report(self, *devices: str, frames: int = 1000, alarms: int = 0) -> None:
         """Send the next windows, after so many more frames and alarms."""
@@ -58,6 +74,7 @@ class Devices:
                 bundle = BundleRef(name=totals.bundle.name, version=totals.bundle.version)
                 numbers: dict[str, Any] = {"frames_total": totals.frames, "alerts_total": totals.alarms}
                 message = window(totals.seq, device=device, bundle=bundle, alarm=alarms > 0, **numbers)
+                self._unacknowledged[device, totals.seq] = message
             self._say(message)
             self._say(health(device=device, bundle_errors={}))
 
@@ -79,14 +96,30 @@ class Devices:
         return {device: totals.bundle for device, totals in self._totals.items()}
 
     def close(self) -> None:
+        self._closed.set()
+        self._repeater.join()
         self._client.disconnect()
         self._client.loop_stop()
 
     def _say(self, message: DeviceMessage, *, retain: bool = False) -> None:
         self._client.publish(topic_of(message), encode(message), qos=1, retain=retain)
 
+    def _repeat(self) -> None:
+        while not self._closed.wait(_SAID_AGAIN_SECONDS):
+            with self._lock:
+                again = list(self._unacknowledged.values())
+            for message in again:
+                self._say(message)
+
     def _on_message(self, _client: object, _data: object, received: paho.MQTTMessage) -> None:
-        device = parse(received.topic).device
+        address = parse(received.topic)
+        device = address.device
+        if address.kind is DeviceTopic.ACK:
+            acknowledged = decode(AckMessage, bytes(received.payload), topic=received.topic).seqs
+            with self._lock:
+                for seq in acknowledged:
+                    self._unacknowledged.pop((device, seq), None)
+            return
         if not received.payload:
             self._heard[device].append("nothing")
             return

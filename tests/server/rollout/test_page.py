@@ -47,7 +47,7 @@ def browse(tmp_path: Path) -> Iterator[Callable[..., Browser]]:
     def open_in(url: str, *, width: int = 1280) -> Browser:
         browsers.append(Browser(find_chromium(), tmp_path / f"profile-{len(browsers)}", width=width))
         browsers[-1].open(url)
-        wait_for(lambda: text(browsers[-1], "#link") == "live", what="the page to be live", seconds=20)
+        wait_for(lambda: text(browsers[-1], "#link") == "live", what="the page to be live")
         return browsers[-1]
 
     yield open_in
