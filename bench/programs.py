@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -11,12 +12,24 @@ import time
 import urllib.request
 from pathlib import Path
 
+_PORTS = range(11_000, 32_000)
+
 
 def free_port() -> int:
-    """A TCP port on the loopback interface that was free just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port on the loopback interface that was free just now.
+
+    A server may leave it and take it again: it is none of those that systems give to outgoing connections (from 32768
+    on under Linux, and 49152 elsewhere).
+    """
+    while True:
+        port = secrets.choice(_PORTS)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 class Broker:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import socket
 import subprocess
@@ -13,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.programs import free_port as free_port
+
 DEADLINE_SECONDS = 90.0
 """How long a test waits for what should happen soon. Only a failure takes so long, however busy the machine is."""
-
-_PORTS = range(11_000, 32_000)
 
 
 class Mosquitto:
@@ -103,23 +102,6 @@ def find_mosquitto() -> str:
             pytest.fail(missing)
         pytest.skip(missing)
     return binary
-
-
-def free_port() -> int:
-    """A TCP port on the loopback interface that was free just now.
-
-    A server may leave it and take it again: it is none of those that systems give to outgoing connections (from 32768
-    on under Linux, and 49152 elsewhere).
-    """
-    while True:
-        port = secrets.choice(_PORTS)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 def wait_for(

@@ -103,7 +103,7 @@ def kill_servers(kills: int, devices: int, random: Random, progress: Callable[[r
                     time.sleep(random.uniform(0, LONGEST_LIFE))
                     server.kill()
                     lost += lost_of(talkers, server.stored())
-                server.start()
+                server.start_healthy()
                 talkers.finish(SETTLE_SECONDS)
                 totals = server.totals()
                 server.kill()

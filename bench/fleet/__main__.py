@@ -16,6 +16,7 @@ from rich.console import Console
 
 from bench.programs import Broker, Server, free_port
 from bench.quoting import quote
+from bench.windows import window_bytes
 
 FLEETS = (1_000, 10_000, 100_000)
 
@@ -47,6 +48,8 @@ class Row(BaseModel):
 class Results(BaseModel):
     """All fleets."""
 
+    window_bytes: int
+    """Of a window as it is sent."""
     rows: list[Row]
 
 
@@ -151,11 +154,11 @@ def main(
     for count, length, pace, history in fleets:
         with console.status(f"{count:,} devices"), tempfile.TemporaryDirectory() as folder:
             rows.append(measure(count, length, pace, Path(folder), history=history))
-    results = Results(rows=rows)
+    results = Results(window_bytes=window_bytes(), rows=rows)
     out.write_text(results.model_dump_json(indent=1) + "\n")
     if quoted:
         quote(table(results), Path("docs/performance.md"), "fleet")
-    print(table(results))
+    print(f"A window is {results.window_bytes:,} bytes.\n\n{table(results)}")
 
 
 if __name__ == "__main__":

@@ -43,14 +43,15 @@ class Devices:
         threading.Thread(target=self._hear, daemon=True).start()
 
     def speak(self, seconds: float, every: float) -> int:
-        """Send one window after another, device by device, for so long; how many.
+        """Send one window after another, device by device, for so long, and one of each at full speed; how many.
 
         Args:
             seconds: how long.
             every: how often each device speaks, in seconds; 0 for as often as the server hears them.
         """
         begin = time.monotonic()
-        while (passed := time.monotonic() - begin) < seconds:
+        least = 0 if every else len(self._messages)
+        while (passed := time.monotonic() - begin) < seconds or self._sent < least:
             if every and self._sent * every > passed * len(self._messages):
                 time.sleep(0.002)
                 continue

@@ -17,40 +17,18 @@ from statistics import median
 from typing import Annotated
 
 import typer
-from pydantic import BaseModel
 from rich.console import Console
 
 from bench.programs import Broker, free_port
 from bench.quoting import quote
 from bench.remote_write.programs import replica, running
+from bench.remote_write.results import FAKE, FEW, MANY, REAL, WHOLE, Results, Row, table
+from bench.remote_write.sizing import sizing
+from bench.windows import window_bytes
 
-DEVICES = 1000
-"""Of each replica."""
-REPLICAS = (1, 2)
+CASES = ((1, FEW), (2, FEW), (1, MANY))
+"""Replicas, and devices."""
 ROUNDS = 3
-FAKE, REAL = "windows, to a receiver that looks at nothing", "windows, to VictoriaMetrics"
-WHOLE = "messages over mosquitto, to a receiver that looks at nothing"
-
-
-class Row(BaseModel):
-    """What so many replicas wrote, in some rounds."""
-
-    what: str
-    replicas: int
-    samples: int
-    """In all rounds."""
-    per_second: float
-    """Of all replicas together, in the middle one of the rounds."""
-    cpu_seconds_per_million: float
-    """For how long a core works for a replica that writes a million samples; the middle one of the rounds."""
-    lost: int | None = None
-    """Of the samples taken, those that a query did not find; None where nothing can be asked."""
-
-
-class Results(BaseModel):
-    """All of it."""
-
-    rows: list[Row]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,33 +37,38 @@ class Round:
 
     Attributes:
         samples: by all replicas.
-        per_second: likewise.
+        bytes: of them, on their way to the target.
+        per_second: samples, likewise.
         busy_seconds: for how long cores worked for replicas.
     """
 
     samples: float
+    bytes: float
     per_second: float
     busy_seconds: float
 
 
-def summary(what: str, replicas: int, rounds: Sequence[Round]) -> Row:
+def summary(what: str, replicas: int, devices: int, rounds: Sequence[Round]) -> Row:
     """The row of some rounds: the one in the middle, lest another program's work be taken for a replica's."""
     return Row(
         what=what,
         replicas=replicas,
+        devices=devices,
         samples=round(sum(one.samples for one in rounds)),
         per_second=round(median(one.per_second for one in rounds)),
         cpu_seconds_per_million=round(median(1e6 * one.busy_seconds / one.samples for one in rounds), 2),
+        bytes_per_sample=round(median(one.bytes / one.samples for one in rounds), 1),
     )
 
 
-def measure(what: str, url: str, replicas: int, seconds: float) -> tuple[Row, int]:
+def measure(what: str, url: str, replicas: int, devices: int, seconds: float) -> tuple[Row, int]:
     """So many replicas that write windows to one target at the same time.
 
     Args:
         what: what is measured.
         url: where it takes remote write.
         replicas: how many.
+        devices: of each.
         seconds: how long a round takes.
 
     Returns:
@@ -96,7 +79,7 @@ def measure(what: str, url: str, replicas: int, seconds: float) -> tuple[Row, in
         writers = [
             stack.enter_context(
                 subprocess.Popen(
-                    [*command, f"{replicas}-{number}", str(DEVICES), str(ROUNDS), str(seconds)],
+                    [*command, f"{replicas}-{number}", str(devices), str(ROUNDS), str(seconds)],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     text=True,
@@ -116,22 +99,24 @@ def measure(what: str, url: str, replicas: int, seconds: float) -> tuple[Row, in
     rounds = [
         Round(
             samples=sum(one["samples"] for one in together),
+            bytes=sum(one["bytes"] for one in together),
             per_second=sum(one["samples"] / one["seconds"] for one in together),
             busy_seconds=sum(one["busy_seconds"] for one in together),
         )
         for together in zip(*said, strict=True)
     ]
-    row = summary(what, replicas, rounds)
+    row = summary(what, replicas, devices, rounds)
     return row, total + row.samples
 
 
-def measure_whole(url: str, replicas: int, seconds: float, folder: Path) -> Row:
+def measure_whole(url: str, replicas: int, devices: int, seconds: float, folder: Path) -> Row:
     """So many whole replicas, which hear devices over a broker.
 
     Args:
         url: where the target takes remote write.
         replicas: how many.
-        seconds: how long the devices speak in a round.
+        devices: of all together, each of which every replica hears sooner or later.
+        seconds: how long the devices speak in a round, and once each at least.
         folder: for everything.
     """
     # As in deploy/mosquitto: by default a broker drops what is beyond 1,000 messages.
@@ -139,22 +124,25 @@ def measure_whole(url: str, replicas: int, seconds: float, folder: Path) -> Row:
     broker.start()
     with ExitStack() as stack:
         stack.callback(broker.kill)
-        started = [stack.enter_context(replica(folder / str(number), broker.port, url)) for number in range(replicas)]
-        _speak(broker.port, 2)  # now no series is new to them
+        started = [
+            stack.enter_context(replica(folder / str(number), broker.port, url, devices)) for number in range(replicas)
+        ]
+        _speak(broker.port, devices, 2)  # now few series are new to them
         rounds = []
         for _ in range(ROUNDS):
             before = [one.totals() for one in started]
-            took = _speak(broker.port, seconds)
+            took = _speak(broker.port, devices, seconds)
             after = [one.totals() for one in started]
-            samples, busy = (sum(b[i] - a[i] for a, b in zip(before, after, strict=True)) for i in range(2))
-            rounds.append(Round(samples=samples, per_second=samples / took, busy_seconds=busy))
-    return summary(WHOLE, replicas, rounds)
+            samples, size, busy = (sum(b[i] - a[i] for a, b in zip(before, after, strict=True)) for i in range(3))
+            rounds.append(Round(samples=samples, bytes=size, per_second=samples / took, busy_seconds=busy))
+        resident = max(one.most_resident_bytes() for one in started)
+    return summary(WHOLE, replicas, devices, rounds).model_copy(update={"resident_bytes": resident})
 
 
-def _speak(port: int, seconds: float) -> float:
+def _speak(port: int, devices: int, seconds: float) -> float:
     """Devices speak for so long; for how long it took until all of it was acknowledged."""
-    command = [sys.executable, "-m", "bench.fleet.publisher", str(port), str(DEVICES), str(seconds)]
-    told = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=seconds + 60).stdout)
+    command = [sys.executable, "-m", "bench.fleet.publisher", str(port), str(devices), str(seconds)]
+    told = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=seconds + 180).stdout)
     if told["acknowledged"] < told["sent"]:
         raise RuntimeError(f"of {told['sent']} windows {told['acknowledged']} were acknowledged")
     return float(told["seconds"])
@@ -169,24 +157,12 @@ def found(url: str, replicas: int) -> int:
     return int(result["value"][1])
 
 
-def table(results: Results) -> str:
-    """As Markdown."""
-    lines = ["| what is written | replicas | samples | a second | CPU seconds a million | lost |"]
-    lines.append("|---|---|---|---|---|---|")
-    lines += [
-        f"| {row.what} | {row.replicas} | {row.samples:,} | **{row.per_second:,.0f}** "
-        f"| {row.cpu_seconds_per_million:.1f} | {'-' if row.lost is None else row.lost} |"
-        for row in results.rows
-    ]
-    return "\n".join(lines) + "\n"
-
-
 def main(
     out: Annotated[Path, typer.Option(help="The JSON file to write.")] = Path("bench/results/remote_write.json"),
     seconds: Annotated[float, typer.Option(help="How long each of the three rounds takes.", min=1)] = 6.0,
-    quoted: Annotated[bool, typer.Option(help="Put the table into docs/scaling.md.")] = True,
+    quoted: Annotated[bool, typer.Option(help="Put the tables into docs/scaling.md.")] = True,
 ) -> None:
-    """Measure how many samples replicas write, with all of it on this machine. About three minutes."""
+    """Measure how many samples replicas write, with all of it on this machine. About five minutes."""
     program = shutil.which("victoria-metrics")
     if program is None:
         raise typer.BadParameter("victoria-metrics is not installed (Debian: apt-get install victoria-metrics)")
@@ -195,22 +171,23 @@ def main(
     port = free_port()
     with running([sys.executable, "-m", "bench.remote_write.receiver", str(port)], port) as url:
         with console.status(FAKE):
-            rows += [measure(FAKE, f"{url}/api/v1/write", replicas, seconds)[0] for replicas in REPLICAS]
-        for replicas in REPLICAS:
+            rows += [measure(FAKE, f"{url}/api/v1/write", *case, seconds)[0] for case in CASES]
+        for case in CASES:
             with console.status(WHOLE), tempfile.TemporaryDirectory() as folder:
-                rows.append(measure_whole(f"{url}/api/v1/write", replicas, seconds, Path(folder)))
+                rows.append(measure_whole(f"{url}/api/v1/write", *case, seconds, Path(folder)))
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         command = [program, f"-storageDataPath={folder}", f"-httpListenAddr=127.0.0.1:{port}"]
         with running(command, port) as url, console.status(REAL):
-            for replicas in REPLICAS:
-                row, written = measure(REAL, f"{url}/api/v1/write", replicas, seconds)
+            for replicas in (1, 2):
+                row, written = measure(REAL, f"{url}/api/v1/write", replicas, FEW, seconds)
                 rows.append(row.model_copy(update={"lost": written - found(url, replicas)}))
-    results = Results(rows=rows)
+    results = Results(window_bytes=window_bytes(), rows=rows)
     out.write_text(results.model_dump_json(indent=1) + "\n")
     if quoted:
         quote(table(results), Path("docs/scaling.md"), "remote-write")
-    print(table(results))
+        quote(sizing(results), Path("docs/scaling.md"), "million")
+    print(f"A window is {results.window_bytes:,} bytes.\n\n{table(results)}\n{sizing(results)}")
 
 
 if __name__ == "__main__":

@@ -39,23 +39,33 @@ class Replica(Server):
         folder: for its settings and log.
         broker_port: where it hears devices.
         url: where it writes.
+        devices: so many it must take in.
     """
 
-    def __init__(self, folder: Path, broker_port: int, url: str) -> None:
-        super().__init__(folder, broker_port, mqtt="share = 'bench'", tables=f"[[remote_write]]\nurl = '{url}'\n")
+    def __init__(self, folder: Path, broker_port: int, url: str, devices: int) -> None:
+        super().__init__(
+            folder,
+            broker_port,
+            mqtt="share = 'bench'",
+            tables=f"[[remote_write]]\nurl = '{url}'\n[fleet]\nmax_devices = {2 * devices}\n"
+            f"[caps]\nstrangers_per_second = 100000\nmessages_per_second = 10000\nseries = {100 * devices}\n",
+        )
 
-    def totals(self) -> tuple[float, float]:
-        """Samples written, and seconds in which a core worked for it."""
+    def totals(self) -> tuple[float, float, float]:
+        """Samples written, bytes that they were, and seconds in which a core worked for it."""
         lines = self.get("/metrics").decode().splitlines()
-        samples = sum(float(line.split()[-1]) for line in lines if line.startswith("driftprint_remote_write_samples_"))
-        return samples, self.cpu_seconds()
+        samples, size = (
+            sum(float(line.split()[-1]) for line in lines if line.startswith(f"driftprint_remote_write_{what}_total"))
+            for what in ("samples", "bytes")
+        )
+        return samples, size, self.cpu_seconds()
 
 
 @contextmanager
-def replica(folder: Path, broker_port: int, url: str) -> Iterator[Replica]:
+def replica(folder: Path, broker_port: int, url: str, devices: int) -> Iterator[Replica]:
     """A replica, once it is connected; see `Replica`."""
     folder.mkdir()
-    program = Replica(folder, broker_port, url)
+    program = Replica(folder, broker_port, url, devices)
     try:
         program.start_healthy()
         yield program

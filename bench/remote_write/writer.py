@@ -25,7 +25,7 @@ PAST_SECONDS = 3000.0
 
 
 def windows(site: str, devices: int) -> list[WindowRecord]:
-    """One window of each device: of a model with ten classes, and two windows."""
+    """One window of each device."""
     return [of_window(window(site, number, recorded_at=0.0)) for number in range(devices)]
 
 
@@ -51,12 +51,13 @@ def main(url: str, site: str, devices: int, rounds: int, seconds: float) -> None
     sys.stdin.readline()
     said = []
     for _ in range(rounds):
-        begin, began, before = time.monotonic(), time.process_time(), of_target.samples
+        begin, began, before, size = time.monotonic(), time.process_time(), of_target.samples, of_target.bytes_taken
         while time.monotonic() - begin < seconds:
             write()
         said.append(
             {
                 "samples": of_target.samples - before,
+                "bytes": of_target.bytes_taken - size,
                 "seconds": time.monotonic() - begin,
                 "busy_seconds": time.process_time() - began,
             }

@@ -7,7 +7,7 @@ The only module of the shared library that needs the extra "metrics".
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from operator import attrgetter
@@ -253,10 +253,12 @@ class Several(Generic[M_contra]):
     Attributes:
         spec: the family.
         read: the samples: the values of the labels beyond the message's own, and the sample's.
+        named: whether the device makes these values up; else there are a few that everybody knows.
     """
 
     spec: Spec
     read: Callable[[M_contra], Iterable[tuple[tuple[str, ...], float]]]
+    named: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +289,13 @@ class Readings(Generic[M_contra]):
             elif (only := reading.read(message)) is not None:
                 samples.add(reading.spec, labels, only)
 
+    def names(self, message: M_contra) -> Iterator[tuple[str, ...]]:
+        """What the device has named in a message: for each series that comes of it the family, and those labels."""
+        for reading in (*self.lasting, *self.present):
+            if isinstance(reading, Several) and reading.named:
+                for more, _ in reading.read(message):
+                    yield (reading.spec.name, *more)
+
 
 def _faulty(window: WindowReport) -> Iterable[tuple[tuple[str, ...], float]]:
     return [((reason,), total) for reason, total in window.faults_total.items()]
@@ -308,14 +317,10 @@ def _ratios(window: WindowReport) -> Iterable[tuple[tuple[str, ...], float]]:
 
 
 def _class_ratios(window: WindowReport, max_classes: int) -> Iterable[tuple[tuple[str, ...], float]]:
-    """The classes with the most frames and their outlier ratios."""
     stats = first_window(window, _BY_COUNT)
     if stats is None:
         return []
-    classes: Iterable[tuple[str, ClassReport]] = stats.classes.items()
-    if len(stats.classes) > max_classes:
-        classes = sorted(classes, key=lambda item: (-item[1].frames, item[0]))[:max_classes]
-    return [((name,), of_class.outlier_ratio) for name, of_class in classes]
+    return [((name,), stats.classes[name].outlier_ratio) for name in shown_classes(stats, max_classes)]
 
 
 def _quantiles(window: WindowReport) -> Iterable[tuple[tuple[str, ...], float]]:
@@ -333,6 +338,14 @@ def first_window(window: WindowReport, kind: WindowKind) -> StatsReport | None:
         if stats.kind is kind:
             return stats if stats.frames else None
     return None
+
+
+def shown_classes(stats: StatsReport, max_classes: int) -> Set[str]:
+    """The classes of a window that are shown: of too many those with the most frames."""
+    if len(stats.classes) <= max_classes:
+        return stats.classes.keys()
+    ranked = sorted((-of_class.frames, name) for name, of_class in stats.classes.items()) if max_classes else []
+    return dict.fromkeys(name for _, name in ranked[:max_classes]).keys()
 
 
 def shown_ratio(window: WindowReport, kind: WindowKind) -> float | None:
@@ -364,7 +377,7 @@ HEALTH: Readings[HealthReport] = Readings(
         Single(OUTBOX, attrgetter("outbox_messages")),
         Single(STORE_VOLATILE, attrgetter("store_volatile")),
         *(Single(spec, attrgetter(f"vitals.{field}")) for field, spec in VITALS.items()),
-        Several(BUNDLE_ERROR, lambda health: [((stream,), 1) for stream in health.bundle_errors]),
+        Several(BUNDLE_ERROR, lambda health: [((stream,), 1) for stream in health.bundle_errors], named=True),
     ),
 )
 """What a health message says."""
@@ -381,17 +394,17 @@ def window_readings(max_classes: int) -> Readings[WindowReport]:
             Single(FRAMES, attrgetter("frames_total")),
             Single(OUTLIERS, attrgetter("outliers_total")),
             Single(ALERTS, attrgetter("alerts_total")),
-            Several(FAULTY, _faulty),
+            Several(FAULTY, _faulty, named=True),
         ),
         present=(
             Single(EVIDENCE, attrgetter("evidence")),
             Single(CLASS_MIX, attrgetter("class_mix_alarm")),
             Several(CAMERA_FAULT, _camera_faults),
             Single(RATE, attrgetter("frames_per_second")),
-            Several(BUNDLE, _bundle),
+            Several(BUNDLE, _bundle, named=True),
             Several(OUTLIER_RATIO, _ratios),
-            Several(CLASS_RATIO, partial(_class_ratios, max_classes=max_classes)),
-            Several(SCORE, _quantiles),
+            Several(CLASS_RATIO, partial(_class_ratios, max_classes=max_classes), named=True),
+            Several(SCORE, _quantiles, named=True),
         ),
     )
 

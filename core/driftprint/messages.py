@@ -115,6 +115,8 @@ class HealthMessage(DeviceMessage):
     vitals: Vitals = Vitals()
     bundle_errors: dict[StreamName, Text] = Field(default_factory=dict, max_length=64)
     """By stream: why it does not run the bundle that was wanted, or has gone back to the one before."""
+    bundle_unfetched: tuple[StreamName, ...] = Field(default=(), max_length=64)
+    """Those of them for which it is only that the bundle cannot be fetched, which is tried again."""
     store_volatile: bool = False
     """Whether the disk takes no writes, so that the outbox is in memory alone."""
     store_mended_total: Count = 0
@@ -131,7 +133,7 @@ class Wanted(BaseModel):
     url: Annotated[str, Field(pattern=r"^https?://", max_length=2048)]
     """Of the bundle as a zip file. The device fetches it only where it asks for a signature."""
     back: bool = False
-    """Take an older version too, if it is the one that ran before: one step back."""
+    """Take an older version too, if it has run there before."""
 
 
 class CommandMessage(_Message):

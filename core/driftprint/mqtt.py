@@ -7,9 +7,10 @@ from random import Random
 from typing import Annotated, Any, Literal
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.exception import MalformedPacket
 from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
+from paho.mqtt.properties import Properties, VariableByteIntegers
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from driftprint.tls import client_context
@@ -51,6 +52,21 @@ class MqttSettings(BaseModel):
         return self
 
 
+class Client(paho.Client):
+    """paho's client, which takes in whatever message a broker may pass on.
+
+    By MQTT 5 a message has properties, which its publisher chooses. Of those that brokers pass on, paho calls some
+    malformed (U+FEFF, which 1.5.4 of the specification allows, and payload format indicators beyond 1), and it takes
+    seconds to read as many as there is room for. It then hangs up before it has acknowledged, and at each new
+    connection a session that is kept has the same message again. Nothing of ours reads them, so they are taken out.
+    """
+
+    def _handle_publish(self) -> MQTTErrorCode:
+        if self._protocol == MQTTProtocolVersion.MQTTv5:
+            _drop_properties(self._in_packet["packet"], qos=self._in_packet["command"] >> 1 & 3)
+        return super()._handle_publish()
+
+
 def make_client(
     settings: MqttSettings, client_id: str, *, clean_session: bool, random: Random | None = None
 ) -> paho.Client:
@@ -66,7 +82,7 @@ def make_client(
     Raises:
         ConfigError: where a certificate file cannot be read.
     """
-    client = paho.Client(
+    client = Client(
         CallbackAPIVersion.VERSION2,
         client_id=client_id,
         clean_session=clean_session if settings.version == "3.1.1" else None,
@@ -105,3 +121,17 @@ def _session(settings: MqttSettings, clean: bool) -> dict[str, Any]:
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = 0 if clean else _FOR_EVER
     return {"clean_start": clean, "properties": properties}
+
+
+def _drop_properties(publish: bytearray, *, qos: int) -> None:
+    """Leave a PUBLISH without properties (3.3.2, 3.3.3): topic, packet identifier from QoS 1 on, properties, payload.
+
+    Raises:
+        MalformedPacket: where it is shorter than it says.
+    """
+    start = 2 + int.from_bytes(publish[:2], "big") + (2 if qos else 0)
+    length, size = VariableByteIntegers.decode(publish[start : start + 4])  # type: ignore[no-untyped-call]
+    end = start + size + length
+    if end > len(publish):
+        raise MalformedPacket("properties beyond the packet's end")
+    publish[start:end] = b"\0"

@@ -17,6 +17,7 @@ from driftprint.errors import MessageError
 
 PREFIX = "driftprint/v1"
 ID_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
+"""Of an id, but for ``.`` and ``..``, which no address of a page can hold."""
 
 
 class DeviceTopic(str, Enum):
@@ -42,14 +43,20 @@ class StreamTopic(str, Enum):
     """Retained: the stream's latest alert, for whoever subscribes later."""
 
 
+def _not_a_step(name: str) -> str:
+    if name in (".", ".."):
+        raise ValueError(f"an id may not be {name!r}: that is a step in a path")
+    return name
+
+
 def _not_a_device_topic(stream: str) -> str:
     if stream in {kind.value for kind in DeviceTopic}:
         raise ValueError(f"a stream may not be named {stream!r}: that is a topic of the device itself")
     return stream
 
 
-Id = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
-"""A site's or device's id: 1 to 64 of letters, digits, ``_``, ``.`` and ``-``."""
+Id = Annotated[str, StringConstraints(pattern=ID_PATTERN), AfterValidator(_not_a_step)]
+"""A site's or device's id: 1 to 64 of letters, digits, ``_``, ``.`` and ``-``, and neither ``.`` nor ``..``."""
 
 StreamName = Annotated[Id, AfterValidator(_not_a_device_topic)]
 """A stream's id: as `Id`, and none of the names in `DeviceTopic`."""
@@ -125,7 +132,7 @@ def parse(topic: str) -> Address:
 _DEVICE_KINDS = {kind.value: kind for kind in DeviceTopic}
 _STREAM_KINDS = {kind.value: kind for kind in StreamTopic}
 _A_DEVICES, _A_STREAMS = ("|".join(map(re.escape, kinds)) for kinds in (_DEVICE_KINDS, _STREAM_KINDS))
-_AN_ID = ID_PATTERN.strip("^$")
+_AN_ID = r"(?!\.{1,2}(?:/|\Z))" + ID_PATTERN.strip("^$")
 _TOPIC = re.compile(
     rf"{PREFIX}/({_AN_ID})/({_AN_ID})/(?:({_A_DEVICES})|(?!(?:{_A_DEVICES})/)({_AN_ID})/({_A_STREAMS}))"
 )

@@ -47,6 +47,7 @@ WAITING: Steps = ((None, GREEN), (100, AMBER), (1000, RED))
 """Messages."""
 ALARM: Words = {0: ("quiet", GREEN), 1: ("alarm", RED)}
 FAULT: Words = {0: ("good", GREEN), 1: ("fault", RED)}
+LINK: Words = {0: ("not connected", RED), 1: ("connected", GREEN)}
 
 DATA_SOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
@@ -127,6 +128,7 @@ def graph(
     description: str,
     *queries: Query,
     unit: str,
+    at_least: float | None = 0,
     at_most: float | None = None,
     steps: Steps | None = None,
     colours: Mapping[str, str] | None = None,
@@ -134,13 +136,14 @@ def graph(
     link: tuple[str, str] | None = None,
     width: int = 12,
 ) -> timeseries.Panel:
-    """Values over time, from nought up.
+    """Values over time.
 
     Args:
         title: the panel's.
         description: what it shows, and what to do about it.
         queries: what it asks.
         unit: one of Grafana's.
+        at_least: where the axis begins; None where its values do.
         at_most: where the axis ends.
         steps: drawn as lines.
         colours: by legend.
@@ -149,9 +152,10 @@ def graph(
         width: of the 24 columns of a dashboard.
     """
     panel = _base(timeseries.Panel(), title, description, unit, width, height=8)
-    panel.min(0)
     panel.legend(common_builders.VizLegendOptions().show_legend(True).placement(common.LegendPlacement("bottom")))
     panel.tooltip(common_builders.VizTooltipOptions().mode(common.TooltipDisplayMode("multi")))
+    if at_least is not None:
+        panel.min(at_least)
     if at_most is not None:
         panel.max(at_most)
     if steps is not None:

@@ -84,8 +84,8 @@ class Agent:
             ),
             clock=clock,
             random=Random(),
+            went_back=went_back,
         )
-        self._swaps.errors.update(went_back)
         self._link = Link(
             settings.mqtt,
             site=settings.site,
@@ -213,10 +213,12 @@ class Agent:
         self._link.wake()
 
     def _health(self) -> AgentHealth:
+        problems = dict(self._swaps.problems)
         return AgentHealth(
             store_errors_total=self._store_errors,
             providers={name: stream.providers for name, stream in self._streams.items()},
-            bundle_errors=dict(self._swaps.errors),
+            bundle_errors={name: problem.why for name, problem in problems.items()},
+            bundle_unfetched=tuple(name for name, problem in problems.items() if problem.unfetched),
             vitals=self._vitals.read(),
         )
 

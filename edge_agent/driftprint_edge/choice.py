@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict
 MOST_STARTS = 3
 """An agent that has started so often with a new bundle, and never kept running, goes back to the one before."""
 
+_MOST_REMEMBERED = 20
+
 
 class BundleChoice(BaseModel):
     """A bundle that runs in place of the one that agent.toml names, for as long as it names that one."""
@@ -28,15 +30,28 @@ class BundleChoice(BaseModel):
     """Whether it has run for a while."""
     starts: int = 0
     """Starts of the agent since it was chosen, until it is confirmed."""
+    ran: tuple[str, ...] = ()
+    """Bundles, by name and version, that ran before it, in place of the same one: the ways back."""
     refused: tuple[str, ...] = ()
     """Bundles, by name and version, that were gone back from since they did not run; they are not taken again."""
 
     def back(self) -> BundleChoice:
         """The one before it instead: one step, there is no second. This one is not taken again."""
-        refused = (*self.refused, self.bundle_id)[-20:]
+        refused = (*self.refused, self.bundle_id)[-_MOST_REMEMBERED:]
         return self.model_copy(
             update={"bundle": self.previous, "bundle_id": "", "confirmed": True, "starts": 0, "refused": refused}
         )
+
+
+def ran(choice: BundleChoice | None, current_id: str) -> tuple[str, ...]:
+    """What has run, once another bundle takes the place of the current one.
+
+    Args:
+        choice: by which the current one runs; None where agent.toml names it.
+        current_id: its name and version.
+    """
+    before = () if choice is None else choice.ran
+    return (*(each for each in before if each != current_id), current_id)[-_MOST_REMEMBERED:]
 
 
 class Choices(Protocol):

@@ -49,12 +49,14 @@ class AgentHealth:
         store_errors_total: writes that the disk has refused.
         providers: by stream, the execution providers in use.
         bundle_errors: by stream, why it does not run the bundle that was wanted.
+        bundle_unfetched: those of them for which it is only that it cannot be fetched.
         vitals: how the device is.
     """
 
     store_errors_total: int = 0
     providers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     bundle_errors: Mapping[str, str] = field(default_factory=dict)
+    bundle_unfetched: tuple[str, ...] = ()
     vitals: Vitals = field(default_factory=Vitals)
 
 
@@ -265,8 +267,9 @@ class Link:
             self._events.put(lambda: self._courier.acknowledged(ack.seqs))
 
     def _on_command_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
-        if not message.payload:
-            return  # the retained one has been cleared
+        if not message.payload:  # the retained one has been cleared
+            self._on_command(CommandMessage())
+            return
         try:
             self._on_command(decode(CommandMessage, bytes(message.payload), topic=message.topic))
         except MessageError as error:
@@ -312,6 +315,7 @@ class Link:
             providers=dict(health.providers),
             vitals=health.vitals,
             bundle_errors=dict(health.bundle_errors),
+            bundle_unfetched=health.bundle_unfetched,
             store_volatile=self._store.volatile,
             store_mended_total=self._store.mended_total,
         )

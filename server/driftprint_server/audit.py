@@ -47,8 +47,14 @@ class Audit:
     def __init__(self, store: OperatorStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
+        self._written = 0
         with store.transaction() as db:
             db.execute(_SCHEMA)
+
+    @property
+    def written(self) -> int:
+        """Lines of this process, if only begun: another number whenever there may be another line."""
+        return self._written
 
     def write(
         self,
@@ -68,6 +74,7 @@ class Audit:
             target: what it is done to.
             detail: whatever else is worth knowing; no secrets.
         """
+        self._written += 1
         db.execute(
             "INSERT INTO audit (at, who, action, target, detail) VALUES (?, ?, ?, ?, ?)",
             (self._clock.now().wall, who, action, target, json.dumps(dict(detail or {}))),

@@ -11,13 +11,22 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from driftprint.errors import MessageError
-from driftprint.exposition import DEVICE, DEVICE_CATALOGUE, DEVICE_INFO, STREAM
-from driftprint.messages import CAMERA_FAULTS, WindowKind
+from driftprint.messages import AlertMessage
 from driftprint.topics import PREFIX
-from driftprint_server.counts import Reason
-from driftprint_server.device import Device, Stream
-from driftprint_server.records import CountStatsRecord
+from driftprint_server.device import Dated, Device
+from driftprint_server.records import FleetMessage
+from driftprint_server.series import (
+    HEALTH,
+    STATE,
+    TURN_SECONDS,
+    Names,
+    Series,
+    SeriesAccount,
+    is_stream,
+    part_of,
+    series_of_device,
+    series_of_part,
+)
 
 DEVICE_RESERVE = 100
 """So many messages on a device's own topics are let in beyond its streams' own: they are few, and not sent again."""
@@ -26,10 +35,6 @@ STRANGERS_BURST_SECONDS = 10.0
 
 _SITE_AT = PREFIX.count("/") + 1
 _LEAST_PRUNED = 1024
-
-_SERIES_OF_DEVICE = sum(spec.labels in (DEVICE, DEVICE_INFO.labels) for spec in DEVICE_CATALOGUE)
-_SERIES_OF_STREAM = sum(spec.labels == STREAM for spec in DEVICE_CATALOGUE)
-_SERIES_OF_WINDOW = len(CAMERA_FAULTS) + len(WindowKind) + 1  # and its bundle
 
 
 class CapSettings(BaseModel):
@@ -44,9 +49,9 @@ class CapSettings(BaseModel):
     strangers_per_second: Annotated[float, Field(gt=0, le=100_000)] = 2000.0
     """Messages of all devices together that are not known yet; ten seconds' worth at once."""
     series_per_device: Annotated[int, Field(ge=50, le=1_000_000)] = 4000
-    """Series of one device in ``/metrics``. A message that would make more is rejected."""
+    """Series that one device makes within an hour. A message that would make more is rejected."""
     series: Annotated[int, Field(ge=50, le=100_000_000)] = 1_000_000
-    """Series of all devices together."""
+    """Series of all devices together. Alerts are let in beyond it."""
 
 
 class RateLimiter:
@@ -76,12 +81,10 @@ class RateLimiter:
         return len(self._earned)
 
     def admits(self, topic: str, now: float) -> bool:
-        """Whether to let in a message that came at monotonic time `now`. Its topic is that of a subscription."""
+        """Whether to let in a message that came at monotonic time `now`, on whatever topic."""
         parts = topic.split("/")
-        site, device = parts[_SITE_AT : _SITE_AT + 2]
-        if not self._known(site, device):
+        if len(parts) < _SITE_AT + 2 or not self._known(*(key := (parts[_SITE_AT], parts[_SITE_AT + 1]))):
             return self._admits_stranger(now)
-        key = (site, device)
         earned = max(self._earned.get(key, now), now)
         reserve = DEVICE_RESERVE * self._interval if len(parts) == _SITE_AT + 3 else 0.0
         if earned - now > self._most_ahead + reserve:
@@ -104,7 +107,7 @@ class RateLimiter:
 
 
 class SeriesCaps:
-    """How many series the fleet makes in ``/metrics``. For the thread that changes the fleet.
+    """Holds the series that a fleet makes against their caps. For the thread that changes the fleet.
 
     Args:
         settings: the caps.
@@ -113,67 +116,86 @@ class SeriesCaps:
     """
 
     def __init__(self, settings: CapSettings, *, max_classes: int, devices: Iterable[Device] = ()) -> None:
-        self._per_device = settings.series_per_device
-        self._overall = settings.series
-        self._max_classes = max_classes
-        self._total = sum(map(self.series, devices))
+        self._names = Names(max_classes)
+        self._account = SeriesAccount(
+            per_device=settings.series_per_device, overall=settings.series, present=sum(map(self.series, devices))
+        )
+        self._hour: float | None = None
+
+    def __len__(self) -> int:
+        """How much is remembered of what there was: so many devices and names."""
+        return len(self._account)
 
     @property
     def total(self) -> int:
-        """The series of all devices, at most: those of absent ones are not taken off."""
-        return self._total
+        """The series that all devices have made since the hour began, at most: absent ones are taken to be there."""
+        return self._account.total
 
     def series(self, device: Device | None) -> int:
         """The series of a device while it is online, at most."""
-        if device is None:
-            return 0
-        return _SERIES_OF_DEVICE + sum(map(self._of_stream, device.streams.values()))
+        return sum(self._of_device(device).values())
 
-    def more(self, before: Device | None, after: Device | None) -> int:
-        """How many more series there are when a device has become another; None: it is new, or forgotten."""
-        if before is None or after is None:
-            return self.series(after) - self.series(before)
-        if before.streams is after.streams:
-            return 0
-        return sum(
-            self._of_stream(after.streams.get(name)) - self._of_stream(before.streams.get(name))
-            for name in before.streams.keys() | after.streams.keys()
-            if before.streams.get(name) is not after.streams.get(name)
-        )
+    def admit(self, before: Device | None, after: Device, message: FleetMessage) -> None:
+        """Admit a message.
 
-    def check(self, before: Device | None, after: Device) -> int:
-        """See to it that a device may become what it would after a message. One that grows no further may always.
-
-        Returns:
-            How many more series that makes, for `add`.
+        Args:
+            before: its device; None for a new one.
+            after: what it becomes by the message.
+            message: as it came.
 
         Raises:
             MessageError: with reason ``too_many_series``.
         """
-        more = self.more(before, after)
-        if more <= 0:
-            return more
-        if (series := self.series(after)) > self._per_device:
-            raise MessageError(f"{series} series, a device may have {self._per_device}", reason=Reason.TOO_MANY_SERIES)
-        if self._total + more > self._overall:
-            raise MessageError(
-                f"all devices together have {self._total} series of {self._overall}", reason=Reason.TOO_MANY_SERIES
-            )
-        return more
+        key, part = (after.site, after.name), part_of(message)
+        if before is None or before.instance != after.instance:
+            had, has = self._of_device(before), self._of_device(after)
+        elif self._names_nothing_new(before, part, message):
+            return
+        else:
+            had, has = self._of_part(before, part), self._of_part(after, part)
+        self._account.admit(
+            key,
+            had=lambda: self.series(before),
+            before=had,
+            said={**has, **series_of_part(key, part, self._names.of(message))},
+            after=has,
+            alert=isinstance(message, AlertMessage),
+        )
 
-    def add(self, more: int) -> None:
-        """There are so many more series now; less than none where a device has shrunk, or been forgotten."""
-        self._total += more
+    def forget(self, before: Device, after: Device | None) -> None:
+        """Some streams of a device, or all of it, are no longer shown."""
+        self._account.forget((before.site, before.name), had=self.series(before), has=self.series(after))
 
-    def _of_stream(self, stream: Stream | None) -> int:
-        if stream is None:
-            return 0
-        if stream.window is None:
-            return _SERIES_OF_STREAM
-        window = stream.window.message
-        in_window = 0
-        for stats in window.windows:
-            if isinstance(stats, CountStatsRecord):
-                in_window = min(len(stats.classes), self._max_classes) + len(stats.score_quantiles)
-                break
-        return _SERIES_OF_STREAM + _SERIES_OF_WINDOW + len(window.faults_total) + in_window
+    def tick(self, now: float) -> None:
+        """It is Unix time `now`: at each full hour counting begins anew."""
+        hour = now // TURN_SECONDS
+        if hour != self._hour:
+            self._hour = hour
+            self._account.turn()
+
+    def _names_nothing_new(self, device: Device, part: str, message: FleetMessage) -> bool:
+        if isinstance(message, AlertMessage):
+            return part in device.streams
+        return self._names.alike(_latest(device, part), message)
+
+    def _of_device(self, device: Device | None) -> Series:
+        if device is None:
+            return {}
+        series = dict(series_of_device((device.site, device.name)))
+        for part in (STATE, HEALTH, *device.streams):
+            series |= self._of_part(device, part)
+        return series
+
+    def _of_part(self, device: Device, part: str) -> Series:
+        if is_stream(part) and part not in device.streams:
+            return {}
+        return series_of_part((device.site, device.name), part, self._names.of(_latest(device, part)))
+
+
+def _latest(device: Device, part: str) -> FleetMessage | None:
+    """The latest message of a part of a device that names anything."""
+    if part in device.streams:
+        dated: Dated[FleetMessage] | None = device.streams[part].window
+    else:
+        dated = {STATE: device.state, HEALTH: device.health}.get(part)
+    return None if dated is None else dated.message

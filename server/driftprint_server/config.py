@@ -38,6 +38,9 @@ class BrokerSettings(MqttSettings):
     share: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] | None = None
     """The name of a group of replicas: this server is then one of them, takes its share of the messages, writes them by
     remote write, and keeps nothing itself. Whoever knows the name could join: keep it secret."""
+    acknowledge: bool = True
+    """Whether devices are told what is stored here. False for a server beside replicas, which then do so: it takes the
+    same messages in, and what it has missed nobody sends again."""
 
 
 class HttpSettings(_Table):
@@ -102,6 +105,8 @@ class ServerSettings(Settings):
     def _consistent(self) -> ServerSettings:
         if self.mqtt.share is not None and not self.remote_write:
             raise ValueError("mqtt.share needs remote_write: a replica keeps nothing itself")
+        if self.mqtt.share is not None and not self.mqtt.acknowledge:
+            raise ValueError("mqtt.acknowledge: a replica, which has mqtt.share, must acknowledge")
         targets = [target.target for target in self.remote_write]
         if len(set(targets)) < len(targets):
             raise ValueError("remote_write: two targets have one host and port")

@@ -36,13 +36,13 @@ class Reason(str, Enum):
     TOO_MANY_DEVICES = "too_many_devices"
     TOO_MANY_STREAMS = "too_many_streams"
     TOO_MANY_SERIES = "too_many_series"
-    """It would make more series in ``/metrics`` than its device, or all together, may have."""
+    """It would make more series than its device, or all together, may make within an hour."""
     RATE = "rate"
     """Its device sends too many, or too many come from devices that are not known yet."""
     QUEUE_FULL = "queue_full"
     """It arrived faster than messages could be stored; its device sends it again."""
     INTERNAL = "internal"
-    """Taking it in failed in a way nobody foresaw; the log has the details."""
+    """Taking it in failed in a way nobody foresaw, or the connection did; the log has the details."""
 
 
 class Counts:

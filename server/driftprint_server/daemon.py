@@ -118,6 +118,8 @@ class Daemon:
             for thread in (web, worker):
                 if not thread.is_alive():
                     raise RuntimeError(f"the {thread.name} thread has ended")
+            if self._link.ended:
+                raise RuntimeError("the mqtt thread has ended")
         self._log.info("stopping")
         self._link.stop()
         self._ending.set()

@@ -21,18 +21,21 @@ from driftprint.messages import (
     DeviceStatus,
     StateMessage,
 )
+from driftprint_server.bounds import MOST_ALERT_BYTES, alert_bytes, bounded_window, shortened, standing
 from driftprint_server.counts import Reason
 from driftprint_server.records import STREAM_MESSAGES, FleetMessage, HealthRecord, WindowRecord
+from driftprint_server.times import STEP_SECONDS
 
 MOST_STREAMS = 64
 """Streams per device, as many as an agent may have."""
 MOST_ALERTS = 50
-"""Alerts kept per stream: the latest."""
+"""Alerts kept per stream: the latest. One that stands is kept beyond that."""
 MOST_AGE_SECONDS = 30 * 86_400.0
 """Messages that claim to be older are taken to be this old."""
 _MOST_SUPERSEDED = 100
 
 M_co = TypeVar("M_co", bound=FleetMessage, covariant=True)
+D = TypeVar("D", bound="Dated[FleetMessage] | None")
 
 
 class Liveness(str, Enum):
@@ -63,12 +66,15 @@ class Stream(Struct, frozen=True, gc=False):
     Attributes:
         name: its id.
         window: the latest, of the device's present instance.
-        alerts: by alert id, the latest revision of each; `MOST_ALERTS` at most, from all instances.
+        alerts: by alert id, the latest revision of each; `MOST_ALERTS` at most, from all instances, and those that
+            stand.
+        alert_bytes: about what the alerts take in memory.
     """
 
     name: str
     window: Dated[WindowRecord] | None = None
     alerts: Mapping[str, Dated[AlertMessage]] = {}
+    alert_bytes: int = 0
 
 
 class Device(Struct, frozen=True, gc=False):
@@ -100,7 +106,8 @@ class Device(Struct, frozen=True, gc=False):
         """Whether it is there at Unix time `now`."""
         if self._said_goodbye():
             return Liveness.OFFLINE
-        if self.last_seen is None or now - self.last_seen > stale_after_seconds:
+        # What it said by a clock that has been set back since says nothing of today.
+        if self.last_seen is None or not -STEP_SECONDS <= now - self.last_seen <= stale_after_seconds:
             return Liveness.STALE
         return Liveness.ONLINE
 
@@ -144,6 +151,8 @@ def apply(device: Device | None, message: FleetMessage, received_at: float, *, r
         if isinstance(message, AlertMessage):  # no alert is ever lost
             return _with_alert(device, message, received_at)
         raise MessageError(f"instance {message.instance} is no more", reason=Reason.SUPERSEDED_INSTANCE)
+    if _heard_until(device) > received_at + STEP_SECONDS:  # our clock has been set back
+        device = _heard_before(device, received_at)
     if message.instance != device.instance:
         device = _superseded(device, message.instance)
     of_the_living = not retained  # what a broker says by itself may be of a device that is long gone
@@ -175,6 +184,52 @@ def raised_at(alert: Dated[AlertMessage]) -> float:
     return alert.at - min(max(alert.message.recorded_at - alert.message.raised_at, 0.0), MOST_AGE_SECONDS)
 
 
+def not_after(device: Device, now: float) -> Device:
+    """The same device with no date after Unix time `now`: later ones are from a clock that was ahead."""
+    if _dated_until(device) <= now:
+        return device
+    streams = {
+        name: replace(
+            stream,
+            window=_before(stream.window, now),
+            alerts={alert_id: _before(alert, now) for alert_id, alert in stream.alerts.items()},
+        )
+        for name, stream in device.streams.items()
+    }
+    return replace(_heard_before(device, now), streams=streams)
+
+
+def _heard_until(device: Device) -> float:
+    """When something was last heard of it, be it that it went."""
+    gone = device.state.at if device.state is not None else device.heard_at
+    return max(device.last_seen or device.heard_at, gone)
+
+
+def _dated_until(device: Device) -> float:
+    latest = _heard_until(device)
+    for stream in device.streams.values():
+        if stream.window is not None:
+            latest = max(latest, stream.window.at)
+        for alert in stream.alerts.values():
+            latest = max(latest, alert.at)
+    return latest
+
+
+def _heard_before(device: Device, now: float) -> Device:
+    """With nothing heard after `now`. What its streams said keeps its date: it may be now that the clock is wrong."""
+    return replace(
+        device,
+        heard_at=min(device.heard_at, now),
+        last_seen=None if device.last_seen is None else min(device.last_seen, now),
+        state=_before(device.state, now),
+        health=_before(device.health, now),
+    )
+
+
+def _before(dated: D, now: float) -> D:
+    return replace(dated, at=now) if dated is not None and dated.at > now else dated
+
+
 def _superseded(device: Device, instance: str) -> Device:
     """The same device with a new store: its totals start again, its alerts stay on record."""
     return replace(
@@ -195,10 +250,14 @@ def _with_state(device: Device, message: StateMessage, received_at: float) -> De
 
 def _with_window(device: Device, message: WindowRecord, received_at: float) -> Device:
     stream = _stream(device, message.stream)
-    known, new = stream.window, Dated(_ageless(message), happened_at(message, received_at))
-    if known is not None and not _is_later(known, new, message.seq - known.message.seq):
+    known, at = stream.window, happened_at(message, received_at)
+    if known is not None and not _is_later(known, at, message.seq - known.message.seq):
         return device
-    return _with_stream(device, Stream(stream.name, new, stream.alerts))
+    others = (
+        one.window.message for one in device.streams.values() if one.window is not None and one.name != message.stream
+    )
+    new = Dated(_ageless(bounded_window(message, others)), at)
+    return _with_stream(device, Stream(stream.name, new, stream.alerts, stream.alert_bytes))
 
 
 def _with_alert(device: Device, message: AlertMessage, received_at: float) -> Device:
@@ -206,12 +265,56 @@ def _with_alert(device: Device, message: AlertMessage, received_at: float) -> De
     # Thumbnails are for those who subscribe: of a large fleet they would fill the server's memory.
     new = Dated(message.model_copy(update={"age_seconds": 0.0, "thumbnails": ()}), happened_at(message, received_at))
     known = stream.alerts.get(message.alert_id)
-    if known is not None and not _is_later(known, new, message.revision - known.message.revision):
+    if known is not None and not _is_later(known, new.at, message.revision - known.message.revision):
         return device
     alerts = {**stream.alerts, message.alert_id: new}
     if len(alerts) > MOST_ALERTS:
-        del alerts[min(alerts, key=lambda alert_id: (alerts[alert_id].at, alert_id))]
-    return _with_stream(device, Stream(stream.name, stream.window, alerts))
+        stand = _standing(alerts, device.instance)
+        by_age = sorted(alerts, key=lambda alert_id: (alerts[alert_id].at, alert_id))
+        for alert_id in by_age[:-MOST_ALERTS]:
+            if alert_id not in stand:
+                del alerts[alert_id]
+    return _within_bytes(_with_stream(device, with_alerts(stream, alerts)))
+
+
+def with_alerts(stream: Stream, alerts: Mapping[str, Dated[AlertMessage]]) -> Stream:
+    """The same stream with other alerts."""
+    more = sum(alert_bytes(alert.message) for key, alert in alerts.items() if stream.alerts.get(key) is not alert)
+    less = sum(alert_bytes(alert.message) for key, alert in stream.alerts.items() if alerts.get(key) is not alert)
+    return Stream(stream.name, stream.window, alerts, stream.alert_bytes + more - less)
+
+
+def _within_bytes(device: Device) -> Device:
+    """With alerts of at most `MOST_ALERT_BYTES`: the oldest that are settled go, then details of those that stand."""
+    over = sum(stream.alert_bytes for stream in device.streams.values()) - MOST_ALERT_BYTES
+    if over <= 0:
+        return device
+    left = {name: dict(stream.alerts) for name, stream in device.streams.items()}
+    stand = {name: _standing(alerts, device.instance) for name, alerts in left.items()}
+    by_age = sorted(
+        (alert_id in stand[name], alert.at, name, alert_id)
+        for name, alerts in left.items()
+        for alert_id, alert in alerts.items()
+    )
+    for stands, _, name, alert_id in by_age:
+        alert = left[name][alert_id]
+        shorter = shortened(alert.message) if stands else None
+        if shorter is alert.message:
+            continue
+        over -= alert_bytes(alert.message)
+        if shorter is None:
+            del left[name][alert_id]
+        else:
+            left[name][alert_id] = replace(alert, message=shorter)
+            over += alert_bytes(shorter)
+        if over <= 0:
+            break
+    streams = {name: with_alerts(stream, left[name]) for name, stream in device.streams.items()}
+    return replace(device, streams=streams)
+
+
+def _standing(alerts: Mapping[str, Dated[AlertMessage]], instance: str) -> set[str]:
+    return standing({alert_id: alert.message for alert_id, alert in alerts.items()}, instance)
 
 
 def _ageless(message: WindowRecord) -> WindowRecord:
@@ -219,9 +322,9 @@ def _ageless(message: WindowRecord) -> WindowRecord:
     return replace(message, age_seconds=0.0) if message.age_seconds else message
 
 
-def _is_later(known: Dated[FleetMessage], new: Dated[FleetMessage], ahead: int) -> bool:
-    """Whether the new one is ahead. Of one message sent twice the earlier date is nearer the truth."""
-    return ahead > 0 or (ahead == 0 and new.at < known.at)
+def _is_later(known: Dated[FleetMessage], at: float, ahead: int) -> bool:
+    """Whether a new one is ahead. Of one message sent twice the earlier date is nearer the truth."""
+    return ahead > 0 or (ahead == 0 and at < known.at)
 
 
 def _stream(device: Device, name: str) -> Stream:

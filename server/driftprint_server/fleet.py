@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from driftprint.errors import MessageError
-from driftprint.messages import DeviceMessage
+from driftprint.messages import DeviceMessage, DeviceStatus, StateMessage
 from driftprint_server.caps import SeriesCaps
 from driftprint_server.counts import Reason
-from driftprint_server.device import Device, Liveness, apply
+from driftprint_server.device import Device, Liveness, apply, not_after
 from driftprint_server.records import FleetMessage, kept
 
 DeviceKey = tuple[str, str]
@@ -61,12 +61,17 @@ class Fleet:
         self._admit = admit
         self._caps = caps
         self._forget_after_seconds = forget_after_seconds
+        self._settled = False
         self._version = 0
         self._lock = threading.Lock()
 
     def knows(self, site: str, device: str) -> bool:
         """Whether a device is one of them."""
         return (site, device) in self._devices
+
+    def device(self, site: str, name: str) -> Device | None:
+        """A device as it is now; None where it is not known."""
+        return self._devices.get((site, name))
 
     @property
     def version(self) -> int:
@@ -85,8 +90,12 @@ class Fleet:
             states[device.liveness(now, stale_after_seconds=stale_after_seconds)] += 1
         return states
 
-    def apply(self, message: DeviceMessage | FleetMessage, received_at: float, *, retained: bool = False) -> None:
+    def apply(self, message: DeviceMessage | FleetMessage, received_at: float, *, retained: bool = False) -> bool:
         """Take a message in; see `driftprint_server.device.apply`.
+
+        Returns:
+            False where it says that a device is gone which is none of these: a broker keeps that for ever, and one that
+            has been forgotten would be back whenever the broker is.
 
         Raises:
             MessageError: where the message is refused; nothing has then changed.
@@ -94,23 +103,41 @@ class Fleet:
         key = (message.site, message.device)
         self._admit(message.site, message.device, received_at)
         known = self._devices.get(key)
+        if known is None and retained and _is_goodbye(message):
+            return False
         if known is None and len(self._devices) >= self._max_devices:
             raise MessageError(f"{self._max_devices} devices are known already", reason=Reason.TOO_MANY_DEVICES)
-        device = apply(known, kept(message), received_at, retained=retained)
-        more = self._caps.check(known, device) if self._caps is not None else 0
-        self._put(key, device, more)
+        record = kept(message)
+        device = apply(known, record, received_at, retained=retained)
+        if self._caps is not None:
+            self._caps.admit(known, device, record)
+        self._put(key, device)
+        return True
 
     def forget(self, site: str, device: str) -> None:
         """Forget a device now, as when its retained state is cleared at the broker."""
-        if (site, device) in self._devices:
-            self._put((site, device), None, self._more((site, device), None))
+        if (known := self._devices.get((site, device))) is not None:
+            self._shrink(known, None)
 
-    def forget_silent(self, now: float) -> None:
-        """Forget devices, and streams of devices, that have been silent for too long at Unix time `now`."""
+    def forget_silent(self, now: float, *, settled: bool = True) -> None:
+        """Forget devices, and streams of devices, that have been silent for too long at Unix time `now`.
+
+        Args:
+            now: by a clock that may have been ahead before: later dates are taken to be this one.
+            settled: whether that clock can be gone by; else nothing is forgotten.
+        """
+        if self._caps is not None:
+            self._caps.tick(now)
+        if settled and not self._settled:
+            for device in list(self._devices.values()):
+                self._put(_key(device), not_after(device, now))
+        self._settled = settled
+        if not settled:
+            return
         end = now - self._forget_after_seconds
-        for key, device in list(self._devices.items()):
+        for device in list(self._devices.values()):
             if (device.last_seen or device.heard_at) < end:
-                self._put(key, None, self._more(key, None))
+                self._shrink(device, None)
                 continue
             kept = {
                 name: stream
@@ -118,8 +145,7 @@ class Fleet:
                 if any(dated.at >= end for dated in (stream.window, *stream.alerts.values()) if dated is not None)
             }
             if len(kept) < len(device.streams):
-                fewer = replace(device, streams=kept)
-                self._put(key, fewer, self._more(key, fewer))
+                self._shrink(device, replace(device, streams=kept))
 
     def unsaved(self) -> list[Change]:
         """What has changed since it was last saved."""
@@ -129,22 +155,26 @@ class Fleet:
         """All of it has been saved."""
         self._saved.clear()
 
-    def _more(self, key: DeviceKey, device: Device | None) -> int:
-        return self._caps.more(self._devices.get(key), device) if self._caps is not None else 0
+    def _shrink(self, known: Device, device: Device | None) -> None:
+        if self._caps is not None:
+            self._caps.forget(known, device)
+        self._put(_key(known), device)
 
-    def _put(self, key: DeviceKey, device: Device | None, more_series: int) -> None:
+    def _put(self, key: DeviceKey, device: Device | None) -> None:
         known = self._devices.get(key)
         if device == known:
             return
         with self._lock:
             self._saved.setdefault(key, known)
-            if self._caps is not None:
-                self._caps.add(more_series)
             if device is None:
                 del self._devices[key]
             else:
                 self._devices[key] = device
             self._version += 1
+
+
+def _is_goodbye(message: DeviceMessage | FleetMessage) -> bool:
+    return isinstance(message, StateMessage) and message.status is DeviceStatus.OFFLINE
 
 
 def _key(device: Device) -> DeviceKey:

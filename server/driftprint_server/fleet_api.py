@@ -7,19 +7,22 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Path, Query
+from fastapi import APIRouter, Depends, HTTPException, Path, Query
 from fastapi.responses import StreamingResponse
 
 from driftprint.clock import Clock
+from driftprint_server.access.identity import viewer
 from driftprint_server.listing import Condition, Index, Listing, Row, Sort
 from driftprint_server.listing import Query as Wanted
+from driftprint_server.refusals import refusals
 from driftprint_server.sparklines import Sparklines
 from driftprint_server.views import (
-    BundlesView,
+    BundleSpreadView,
     DetailedDeviceView,
     FleetView,
     RowsView,
     RowView,
+    ServerView,
     SiteView,
     SummaryView,
     detailed_view,
@@ -44,6 +47,7 @@ def make_fleet_router(
     listing: Listing,
     sparklines: Sparklines,
     view: Callable[[], FleetView],
+    server: Callable[[], ServerView],
     clock: Clock,
     stopping: Callable[[], bool],
 ) -> APIRouter:
@@ -53,10 +57,11 @@ def make_fleet_router(
         listing: what is searched and counted.
         sparklines: the latest outlier ratios.
         view: the whole fleet at this moment.
+        server: how the server itself is at this moment.
         clock: tells the time.
         stopping: whether the server is about to end; streams of events then end too.
     """
-    router = APIRouter(prefix="/api/fleet", tags=["fleet"])
+    router = APIRouter(prefix="/api/fleet", tags=["fleet"], dependencies=[Depends(viewer)])
 
     @router.get("")
     def fleet() -> FleetView:
@@ -90,12 +95,12 @@ def make_fleet_router(
     @router.get("/bundles")
     def bundles(
         search: Text = "", offset: Offset = 0, limit: Annotated[int, Query(ge=1, le=_MOST_SITES)] = 200
-    ) -> BundlesView:
+    ) -> BundleSpreadView:
         """Which bundles run where; `search` is for words in a site's name."""
         by_site = listing.index().bundles()
         words = search.lower().split()
         sites = [site for site in by_site if all(word in site.lower() for word in words)]
-        return BundlesView(
+        return BundleSpreadView(
             now=clock.now().wall,
             bundles=sum(by_site.values(), Counter()),
             total=len(sites),
@@ -105,7 +110,7 @@ def make_fleet_router(
             ),
         )
 
-    @router.get("/devices/{site}/{device}", responses={404: {"description": "No such device."}})
+    @router.get("/devices/{site}/{device}", responses=refusals(404))
     def device(site: Name, device: Name) -> DetailedDeviceView:
         """One device, with its health and its alerts."""
         found = listing.index().device(site, device)
@@ -118,12 +123,12 @@ def make_fleet_router(
     @router.get("/events", response_class=StreamingResponse)
     async def events() -> StreamingResponse:
         """Server-sent events: `fleet` with a summary whenever anything has changed, else `heartbeat`."""
-        return StreamingResponse(fleet_events(listing.index, clock, stopping), media_type="text/event-stream")
+        return StreamingResponse(fleet_events(listing.index, server, clock, stopping), media_type="text/event-stream")
 
     return router
 
 
-def summary_view(index: Index, now: float) -> SummaryView:
+def summary_view(index: Index, server: ServerView, now: float) -> SummaryView:
     """What the page shows at a glance."""
     return SummaryView(
         now=now,
@@ -131,27 +136,29 @@ def summary_view(index: Index, now: float) -> SummaryView:
         figures=index.figures,
         current_alerts=index.current_alerts,
         recent_alerts=index.recent_alerts,
+        server=server,
     )
 
 
 async def fleet_events(
     index: Callable[[], Index],
+    server: Callable[[], ServerView],
     clock: Clock,
     stopping: Callable[[], bool],
     *,
     event_seconds: float = EVENT_SECONDS,
     heartbeat_seconds: float = HEARTBEAT_SECONDS,
 ) -> AsyncIterator[bytes]:
-    """Server-sent events: ``fleet`` whenever it has changed, ``heartbeat`` where it has not for a while."""
+    """Server-sent events: ``fleet`` whenever it, or the server, has changed, ``heartbeat`` where nothing has."""
     seen: Index | None = None
     sent: SummaryView | None = None
     sent_at = float("-inf")
     loop = asyncio.get_running_loop()
     while not stopping():
-        current = await asyncio.to_thread(index)
+        current, itself = await asyncio.to_thread(lambda: (index(), server()))
         changed = False
-        if current is not seen:
-            summary = summary_view(current, current.now)
+        if current is not seen or sent is None or itself != sent.server:
+            summary = summary_view(current, itself, current.now)
             changed = sent is None or sent.model_copy(update={"now": summary.now}) != summary
             seen = current
         if changed:

@@ -9,11 +9,11 @@ from typing import Protocol
 from driftprint.clock import Instant
 from driftprint_server.device import happened_at
 from driftprint_server.fleet import Fleet
-from driftprint_server.link import Received
+from driftprint_server.inbox import Received
 from driftprint_server.records import FleetMessage
-from driftprint_server.sinks import Accepted, Sink
+from driftprint_server.sinks import Accepted, Sink, Sinks
 from driftprint_server.store import Store
-from driftprint_server.times import EventTimes
+from driftprint_server.times import EventTimes, Settling
 
 PROBE_SECONDS = 10.0
 """A store that had nothing to save for this long is tried with an empty write."""
@@ -60,16 +60,17 @@ class FleetKeeper:
         self._times = EventTimes()
         self._fleet = fleet
         self._store = store
-        self._sinks = tuple(sinks)
+        self._sinks = Sinks(sinks)
         self._taken: list[Accepted] = []
         self._gone: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+        self._settling = Settling(now)
         self._kept_at = self._swept_at = now.monotonic
         self._kept_all = True
 
     def take(self, message: FleetMessage, received: Received) -> None:
         """See `Keeper`."""
-        self._fleet.apply(message, received.received_at, retained=received.retained)
-        self._taken.append(_accepted(message, received, self._times))
+        if self._fleet.apply(message, received.received_at, retained=received.retained):
+            self._taken.append(_accepted(message, received, self._times))
 
     def forget(self, site: str, device: str) -> None:
         """See `Keeper`."""
@@ -84,15 +85,14 @@ class FleetKeeper:
         while not self._gone.empty():
             self.forget(*self._gone.get())
         if now.monotonic - self._swept_at >= SWEEP_SECONDS:
-            self._fleet.forget_silent(now.wall)
+            self._fleet.forget_silent(now.wall, settled=self._settling.over(now))
             self._swept_at = now.monotonic
         taken, self._taken = self._taken, []
         changes = self._fleet.unsaved()
         if not changes and not wanted and self._kept_all and now.monotonic - self._kept_at < PROBE_SECONDS:
             return
         self._kept_all = False
-        for sink in self._sinks if taken else ():
-            sink.write(taken)
+        self._sinks.write(taken)
         self._store.save(changes)
         self._fleet.saved()
         self._kept_at = now.monotonic
@@ -100,7 +100,7 @@ class FleetKeeper:
 
 
 class Relay:
-    """Keeps nothing itself: what it takes in is for its sinks.
+    """Keeps nothing itself: what it takes in is for its sinks, and what these could not take for their next batch.
 
     Args:
         sinks: are given it.
@@ -109,7 +109,7 @@ class Relay:
 
     def __init__(self, sinks: Sequence[Sink], *, admit: Callable[[FleetMessage], None] = lambda _message: None) -> None:
         self._times = EventTimes()
-        self._sinks = tuple(sinks)
+        self._sinks = Sinks(sinks)
         self._admit = admit
         self._taken: list[Accepted] = []
 
@@ -124,8 +124,7 @@ class Relay:
     def keep(self, now: Instant, *, wanted: bool) -> None:  # noqa: ARG002
         """See `Keeper`."""
         taken, self._taken = self._taken, []
-        for sink in self._sinks if taken else ():
-            sink.write(taken)
+        self._sinks.write(taken)
 
 
 def _accepted(message: FleetMessage, received: Received, times: EventTimes) -> Accepted:

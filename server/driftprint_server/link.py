@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import queue
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -14,11 +12,14 @@ from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
 from driftprint.clock import Clock
+from driftprint.logs import is_news
 from driftprint.messages import MAX_MESSAGE_BYTES
 from driftprint.mqtt import MqttSettings, make_client, prepare
-from driftprint.topics import PREFIX, DeviceTopic, StreamTopic
+from driftprint.topics import PREFIX, DeviceTopic, StreamTopic, stream_topic
 from driftprint_server.counts import Counts, Reason
+from driftprint_server.inbox import Inbox, Received
 from driftprint_server.network_loop import NetworkLoop
+from driftprint_server.rejections import Rejections
 
 SUBSCRIPTIONS = (
     f"{PREFIX}/+/+/{DeviceTopic.STATE.value}",
@@ -28,21 +29,8 @@ SUBSCRIPTIONS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A message as it came from the broker.
-
-    Attributes:
-        topic: where it was published.
-        payload: at most `MAX_MESSAGE_BYTES`.
-        retained: whether the broker had kept it from before we subscribed.
-        received_at: Unix time in seconds, by the server's clock.
-    """
-
-    topic: str
-    payload: bytes
-    retained: bool
-    received_at: float
+_ID = "x" * 64
+_LONGEST_TOPIC = len(stream_topic(_ID, _ID, _ID, StreamTopic.WINDOW))
 
 
 class Link:
@@ -52,17 +40,16 @@ class Link:
     sends again, and the broker need not keep anything for a replica that is gone.
 
     The network's thread only puts what it hears into the inbox. Where that is full, a message is dropped and
-    counted: its device, not having been answered, sends it again.
+    counted: its device, not having been answered, sends it again. No message may end that thread.
 
     Args:
         settings: where the broker is.
         client_id: the session's name; a replica's begins so.
         inbox: takes what is heard.
-        counts: counts what is dropped.
+        counts: counts what is dropped, and faults of the connection.
         clock: dates what is heard.
         share: the name of the group of replicas; None where there is but one server.
         admits: whether to take in a message on a topic, at a monotonic time, before it is looked at.
-        most_waiting: messages in the inbox; of more, they are dropped.
 
     Raises:
         ConfigError: where a certificate file cannot be read.
@@ -73,17 +60,16 @@ class Link:
         settings: MqttSettings,
         *,
         client_id: str,
-        inbox: queue.SimpleQueue[Received],
+        inbox: Inbox,
         counts: Counts,
         clock: Clock,
         share: str | None = None,
         admits: Callable[[str, float], bool] = lambda _topic, _now: True,
-        most_waiting: int = 4096,
     ) -> None:
         self._settings = settings
         self._inbox = inbox
-        self._most_waiting = most_waiting
         self._counts = counts
+        self._rejections = Rejections(counts, clock)
         self._clock = clock
         self._subscribed = False
         self._stopping = False
@@ -99,12 +85,22 @@ class Link:
         self._client.on_subscribe = self._on_subscribe
         self._client.on_message = self._on_message
         self._received = 0
-        self._loop = NetworkLoop(self._client, received=lambda: self._received)
+        self._faults = 0
+        self._loop = NetworkLoop(self._client, received=lambda: self._received, on_fault=self._on_fault)
 
     @property
     def connected(self) -> bool:
-        """Whether the broker is there and has granted all subscriptions."""
-        return self._subscribed and self._client.is_connected()
+        """Whether the broker is there and has granted all subscriptions, and its messages are seen to."""
+        return self._subscribed and self._has_connection
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was started and does nothing any more, which is right after `stop` alone."""
+        return self._loop.ended
+
+    @property
+    def _has_connection(self) -> bool:
+        return self._loop.serving and self._client.is_connected()
 
     def start(self) -> None:
         """Connect in the background; a broker that is away is tried again for ever."""
@@ -129,7 +125,7 @@ class Link:
         return self._publish(topic, payload, qos=1, retain=True)
 
     def _publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> bool:
-        if not self._client.is_connected():
+        if not self._has_connection:
             return False
         sent = self._client.publish(topic, payload, qos=qos, retain=retain).rc is MQTTErrorCode.MQTT_ERR_SUCCESS
         self._loop.wake()
@@ -159,21 +155,34 @@ class Link:
         if not self._stopping:
             self._log.warning("connection lost, trying again", reason=str(reason))
 
+    def _on_fault(self, fault: Exception) -> None:
+        self._subscribed = False
+        self._faults += 1
+        self._counts.reject(Reason.INTERNAL)
+        if is_news(self._faults):
+            self._log.error("connection failed, trying again", what=repr(fault), total=self._faults, exc_info=fault)
+
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         self._received += 1
+        topic = ""
         try:
             topic = message.topic
-        except UnicodeDecodeError:
-            self._counts.reject(Reason.TOPIC)
+            self._take(topic, message)
+        except UnicodeDecodeError as error:
+            self._rejections.reject(Reason.TOPIC, topic, str(error))
+        except Exception as error:  # it would come again at the next connection, and again
+            self._rejections.reject(Reason.INTERNAL, topic, repr(error))
+
+    def _take(self, topic: str, message: paho.MQTTMessage) -> None:
+        if len(topic) > _LONGEST_TOPIC:
+            self._rejections.reject(Reason.TOPIC, topic, f"more than {_LONGEST_TOPIC} characters")
             return
         if len(message.payload) > MAX_MESSAGE_BYTES:  # not worth a place in the inbox
-            self._counts.reject(Reason.TOO_LARGE)
+            self._rejections.reject(Reason.TOO_LARGE, topic, f"more than {MAX_MESSAGE_BYTES} bytes")
             return
         now = self._clock.now()
         if not message.retain and not self._admits(topic, now.monotonic):  # what is retained comes but once
-            self._counts.reject(Reason.RATE)
+            self._rejections.reject(Reason.RATE, topic, "sent too fast, see [caps]")
             return
-        if self._inbox.qsize() >= self._most_waiting:
-            self._counts.reject(Reason.QUEUE_FULL)
-            return
-        self._inbox.put(Received(topic, bytes(message.payload), message.retain, now.wall))
+        if not self._inbox.put(Received(topic, bytes(message.payload), message.retain, now.wall)):
+            self._rejections.reject(Reason.QUEUE_FULL, topic, "more than can be stored so fast")

@@ -13,11 +13,10 @@ from enum import Enum
 import msgspec
 
 from driftprint.clock import Clock
-from driftprint.exposition import shown_ratio
-from driftprint.messages import AlertMessage, WindowKind
+from driftprint.messages import AlertMessage
 from driftprint_server.device import Dated, Device, Liveness, Stream, raised_at
 from driftprint_server.fleet import DeviceKey, Fleet
-from driftprint_server.views import AlertView, Figures, alert_view, is_current, present_streams
+from driftprint_server.views import AlertView, Figures, Standing, alert_view, is_current, present_streams, standing
 
 MOST_CURRENT = 50
 """Current alerts that are kept."""
@@ -41,6 +40,7 @@ class Condition(str, Enum):
 
 _Alert = tuple[Device, Stream, Dated[AlertMessage]]
 
+_NOTHING = Standing(alarm=False, bundle=None, measured=None, outlier_ratio=None)
 _RANKS = {condition: rank for rank, condition in enumerate(Condition)}
 
 
@@ -283,13 +283,11 @@ def _entry(device: Device, liveness: Liveness) -> _Entry:
 
 
 def _row(device: Device, stream: Stream | None, liveness: Liveness) -> Row:
-    window = stream.window.message if stream is not None and stream.window is not None else None
-    current = window if liveness is Liveness.ONLINE else None
-    alarm = stream is not None and stream.name in device.streams and device.alarm(stream.name)
-    bundle = f"{window.bundle.name}-{window.bundle.version}" if window else None
-    if alarm:
+    stands = standing(device, stream, liveness) if stream is not None else _NOTHING
+    measured = stands.measured
+    if stands.alarm:
         condition = Condition.ALARM
-    elif current is not None and (current.class_mix_alarm or current.camera_faults):
+    elif measured is not None and (measured.class_mix_alarm or measured.camera_faults):
         condition = Condition.FAULT
     else:
         condition = Condition(liveness.value)
@@ -297,13 +295,13 @@ def _row(device: Device, stream: Stream | None, liveness: Liveness) -> Row:
         device=device,
         stream=stream,
         liveness=liveness,
-        alarm=alarm,
+        alarm=stands.alarm,
         condition=condition,
-        bundle=bundle,
-        frames_per_second=current.frames_per_second if current else None,
-        outlier_ratio=shown_ratio(current, WindowKind.COUNT) if current else None,
-        evidence=current.evidence if current else None,
-        text=f"{device.site}/{device.name}/{stream.name if stream else ''} {bundle or ''}".lower(),
+        bundle=stands.bundle,
+        frames_per_second=measured.frames_per_second if measured else None,
+        outlier_ratio=stands.outlier_ratio,
+        evidence=measured.evidence if measured else None,
+        text=f"{device.site}/{device.name}/{stream.name if stream else ''} {stands.bundle or ''}".lower(),
     )
 
 

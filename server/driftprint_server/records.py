@@ -26,16 +26,17 @@ from driftprint.messages import (
     decode,
     encode,
 )
-from driftprint.topics import DeviceTopic
+from driftprint.topics import ID_PATTERN, DeviceTopic
 
 _BY_COUNT, _BY_TIME = WindowKind.COUNT, WindowKind.TIME  # an enumeration is slow to give its members
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _Ratio = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _NotNegative = Annotated[float, msgspec.Meta(ge=0)]
-_Id = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}\Z")]
+_AN_ID = ID_PATTERN.strip("^$")
+_Id = Annotated[str, msgspec.Meta(pattern=rf"^(?!\.{{1,2}}\Z){_AN_ID}\Z")]
 _Stream = Annotated[
-    str, msgspec.Meta(pattern=rf"^(?!({'|'.join(kind.value for kind in DeviceTopic)})\Z)[A-Za-z0-9_.-]{{1,64}}\Z")
+    str, msgspec.Meta(pattern=rf"^(?!({'|'.join(kind.value for kind in DeviceTopic)}|\.{{1,2}})\Z){_AN_ID}\Z")
 ]
 _Instance = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}\Z")]
 _Label = Annotated[str, msgspec.Meta(max_length=128)]
@@ -157,6 +158,7 @@ class HealthRecord(DeviceRecord, frozen=True, gc=False, kw_only=True):
     bundle_errors: Annotated[dict[_Stream, _Text], msgspec.Meta(max_length=64)] = {}
     store_volatile: bool = False
     store_mended_total: _Count = 0
+    bundle_unfetched: Annotated[tuple[_Stream, ...], msgspec.Meta(max_length=64)] = ()
 
 
 class AckRecord(_Record, frozen=True, gc=False, kw_only=True):

@@ -7,10 +7,10 @@ webhooks.
 
 from __future__ import annotations
 
-import queue
 import threading
 from random import Random
 
+import structlog
 from fastapi import APIRouter
 from starlette.middleware import Middleware
 
@@ -28,33 +28,35 @@ from driftprint_server.caps import RateLimiter, SeriesCaps
 from driftprint_server.config import ServerSettings
 from driftprint_server.counts import Counts
 from driftprint_server.daemon import Background, Daemon, every
-from driftprint_server.enrolment.decisions import Decisions as EnrolmentDecisions
+from driftprint_server.enrolment.decisions import EnrolmentDecisions
 from driftprint_server.enrolment.gate import Enrolment
 from driftprint_server.enrolment.router import make_router as make_enrolment_router
 from driftprint_server.enrolment.waiting import WaitingList
 from driftprint_server.fleet import Fleet
 from driftprint_server.fleet_api import make_fleet_router
+from driftprint_server.history.current import current_in
 from driftprint_server.history.database import Database
-from driftprint_server.history.decisions import Decisions
+from driftprint_server.history.decisions import AlertDecisions
 from driftprint_server.history.history import History
 from driftprint_server.history.routes import make_router as make_history_router
+from driftprint_server.inbox import Inbox
 from driftprint_server.keepers import FleetKeeper
-from driftprint_server.link import Link, Received
+from driftprint_server.link import Link
 from driftprint_server.listing import Listing
 from driftprint_server.metrics import DeviceMetrics, ServerCollector, exposition
 from driftprint_server.operator_metrics import OperatorCollector
 from driftprint_server.operators import OperatorStore
-from driftprint_server.refusals import add_refusals
 from driftprint_server.remote_write.counts import WriteCollector
 from driftprint_server.remote_write.sink import make_sinks
 from driftprint_server.rollout.api import make_router as make_rollout_router
 from driftprint_server.rollout.bundles import Catalogue
-from driftprint_server.rollout.links import BundleLinks, default_public_url, kept_secret
+from driftprint_server.rollout.links import BundleLinks, default_public_url, kept_secret, reaches_devices
 from driftprint_server.rollout.service import Rollouts
 from driftprint_server.sinks import Sink
 from driftprint_server.sparklines import Sparklines
 from driftprint_server.store import Store
-from driftprint_server.views import FleetView, fleet_view
+from driftprint_server.times import Settling
+from driftprint_server.views import FleetView, ServerView, fleet_view
 from driftprint_server.web import STATIC, make_app
 from driftprint_server.webhooks.sink import Webhooks
 from driftprint_server.worker import Worker
@@ -79,7 +81,7 @@ class Server:
         self._clock = clock
         self._ending = threading.Event()
         self._counts = Counts()
-        self._inbox: queue.SimpleQueue[Received] = queue.SimpleQueue()
+        self._inbox = Inbox()
         self._routers: list[APIRouter] = []
         self._sinks: list[Sink] = []
         self._background: list[Background] = []
@@ -99,10 +101,9 @@ class Server:
             admits=rates.admits,
         )
         self._gate = self._make_access()
-        self._make_page()
-        decisions = Decisions(self._operators, self._audit, clock)
+        self._make_page(enrolment)
+        decisions = AlertDecisions(self._operators, self._audit, clock)
         self._history = self._make_history(decisions)
-        self._make_rollouts()
         self._remote_write, write_counts = make_sinks(
             settings.remote_write, clock=clock, wait=self._ending.wait, max_classes=settings.fleet.max_classes
         )
@@ -113,10 +114,16 @@ class Server:
             random=Random(),
             muted=decisions.muted_streams,
         )
+        rollouts = self._make_rollouts()
         self._sinks += [*self._remote_write, self._webhooks]
         self._keeper = FleetKeeper(self._fleet, self._store, sinks=self._sinks, now=clock.now())
         self._worker = Worker(
-            self._inbox, keeper=self._keeper, publish=self._link.publish, counts=self._counts, clock=clock
+            self._inbox,
+            keeper=self._keeper,
+            publish=self._link.publish,
+            counts=self._counts,
+            clock=clock,
+            acknowledge=settings.mqtt.acknowledge,
         )
         stale_after_seconds = settings.fleet.stale_after_seconds
         of_devices = DeviceMetrics(
@@ -133,6 +140,7 @@ class Server:
             muted=lambda: decisions.muted_streams(clock.now().wall),
             waiting=lambda: len(enrolment.waiting),
             webhooks=self._webhooks,
+            rollouts=None if rollouts is None else rollouts.standings,
         )
         of_writing = WriteCollector(write_counts)
         self.app = make_app(
@@ -143,7 +151,6 @@ class Server:
             middleware=[Middleware(AccessControl, gate=self._gate)],
         )
         """What answers over HTTP."""
-        add_refusals(self.app)
         self._daemon = Daemon(
             link=self._link,
             worker=self._worker,
@@ -225,7 +232,7 @@ class Server:
         self._routers.append(make_access_router(gate=gate, audit=self._audit, login_page=STATIC / "login.html"))
         return gate
 
-    def _make_page(self) -> None:
+    def _make_page(self, enrolment: Enrolment) -> None:
         fleet = self._settings.fleet
         sparklines = Sparklines(most_streams=2 * fleet.max_devices)
         self._sinks.append(sparklines)
@@ -234,34 +241,48 @@ class Server:
                 listing=Listing(self._fleet, clock=self._clock, stale_after_seconds=fleet.stale_after_seconds),
                 sparklines=sparklines,
                 view=self.view,
+                server=lambda: ServerView(
+                    problems=tuple(self.problems()), waiting=len(enrolment.waiting), changes=self._audit.written
+                ),
                 clock=self._clock,
                 stopping=self._ending.is_set,
             )
         )
 
-    def _make_history(self, decisions: Decisions) -> Database | None:
+    def _make_history(self, decisions: AlertDecisions) -> Database | None:
         settings = self._settings.history
         if not settings.enabled:
             return None
         database = Database(settings.database_url(self._settings.store.path.parent))
         history = History(database, settings)
         self._sinks.append(history)
-        self._routers.append(make_history_router(database, decisions, clock=self._clock))
-        self._background.append(
-            every(_TIDY_SECONDS, "tidying the history", lambda: history.tidy(self._clock.now().wall))
+        self._routers.append(
+            make_history_router(database, decisions, current=current_in(self._fleet), clock=self._clock)
         )
+        settling = Settling(self._clock.now())
+
+        def tidy() -> None:
+            now = self._clock.now()
+            history.tidy(now.wall, settled=settling.over(now))
+
+        self._background.append(every(_TIDY_SECONDS, "tidying the history", tidy))
         return database
 
-    def _make_rollouts(self) -> None:
+    def _make_rollouts(self) -> Rollouts | None:
         settings, http = self._settings.rollout, self._settings.http
         if settings.bundles is None:
-            return
+            return None
         catalogue = Catalogue(
             settings.bundles,
             cache=self._settings.store.path.parent / "bundle-zips",
             trusted=None if settings.trusted_keys is None else TrustedKeys(settings.trusted_keys),
         )
+        catalogue.forget_uploads()
         address = default_public_url(http.host, http.port, tls=http.cert_file is not None)
+        if settings.public_url is None and not reaches_devices(http.host):
+            structlog.get_logger().warning(
+                "other machines cannot fetch bundles", url=address, fix="set public_url in [rollout]"
+            )
         links = BundleLinks(kept_secret(self._operators), settings.public_url or address)
         rollouts = Rollouts(
             store=self._operators,
@@ -273,6 +294,7 @@ class Server:
             clock=self._clock,
             settings=settings,
             stale_after_seconds=self._settings.fleet.stale_after_seconds,
+            news=self._webhooks,
         )
         self._routers.append(
             make_rollout_router(
@@ -286,3 +308,4 @@ class Server:
             )
         )
         self._background.append(Background("rollouts", rollouts.run))
+        return rollouts

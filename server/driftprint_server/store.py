@@ -16,7 +16,7 @@ import structlog
 
 from driftprint.errors import MessageError, StoreError
 from driftprint.messages import AlertMessage, StateMessage, decode, encode
-from driftprint_server.device import Dated, Device, Stream
+from driftprint_server.device import Dated, Device, Stream, with_alerts
 from driftprint_server.fleet import Change
 from driftprint_server.records import DeviceRecord, FleetMessage, encode_record, read_health, read_window
 from driftprint_server.sqlite import connect
@@ -86,8 +86,7 @@ class Store:
                 kept.setdefault((site, device, name), {})[alert_id] = alert
         for (site, device, name), of_stream in kept.items():
             of_device = streams.setdefault((site, device), {})
-            window = of_device[name].window if name in of_device else None
-            of_device[name] = Stream(name, window, of_stream)
+            of_device[name] = with_alerts(of_device.get(name) or Stream(name), of_stream)
         return [_device(row, streams.get(row[:2], {})) for row in devices]
 
     def save(self, changes: Iterable[Change]) -> None:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from driftprint.clock import Instant
 from driftprint_server.records import STREAM_MESSAGES, FleetMessage
+
+STEP_SECONDS = 300.0
+"""Our own clock is set, where it is set, by more than this. What a smaller step does is over as soon."""
+SETTLE_SECONDS = 3600.0
+"""After a start, and after a step of our clock, all devices that live are heard of within this time."""
 
 CLOCK_SECONDS = 2.0
 """A device's clock that is no further ahead than this is right."""
@@ -20,6 +26,29 @@ MOST_MESSAGES = 100_000
 
 _Device = tuple[str, str]
 _Key = tuple[str, str, str, int]
+
+
+class Settling:
+    """Says whether dates may be gone by to throw things away.
+
+    A clock that is ahead, if only for a moment, makes all that is kept look old. So nothing is thrown away until it has
+    run steadily for a while, in which those who live renew their dates.
+
+    Args:
+        now: when this begins; nothing is known of the clock before.
+    """
+
+    def __init__(self, now: Instant) -> None:
+        self._before = now
+        self._since = now.monotonic
+
+    def over(self, now: Instant) -> bool:
+        """Whether the clock has been steady for `SETTLE_SECONDS`. A step is noticed by the ask that follows it."""
+        elapsed = now.monotonic - self._before.monotonic
+        if abs(now.wall - self._before.wall - elapsed) > STEP_SECONDS:
+            self._since = now.monotonic
+        self._before = now
+        return now.monotonic - self._since >= SETTLE_SECONDS
 
 
 class EventTimes:
@@ -65,6 +94,8 @@ class EventTimes:
         if age_seconds > AT_ONCE_SECONDS:  # it was kept on the device, as nobody took it
             return False
         since = self._doubted.setdefault(device, now)
+        if since > now:  # by our own clock, which was ahead
+            self._doubted[device] = since = now
         if len(self._doubted) > self._most:
             self._doubted.popitem(last=False)
         return now - since <= DOUBT_SECONDS

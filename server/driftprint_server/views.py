@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from msgspec import Struct
 from pydantic import BaseModel, ConfigDict
 
 from driftprint.exposition import shown_ratio
 from driftprint.messages import AlertMessage, AlertStatus, Cause, Vitals, WindowKind
 from driftprint_server.device import Dated, Device, Liveness, Stream, raised_at
 from driftprint_server.fleet import Fleet
+from driftprint_server.records import WindowRecord
 
 _MOST_ALERTS = 100
 
@@ -100,6 +102,17 @@ class Figures(_View):
     """Alerts of any cause that are raised."""
 
 
+class ServerView(_View):
+    """How the server itself is, and how much there is to ask it for anew."""
+
+    problems: tuple[str, ...]
+    """What keeps it from its work; empty where all is well."""
+    waiting: int
+    """Devices that wait to be let in."""
+    changes: int
+    """Another number whenever an operator may have changed something, until the server starts again."""
+
+
 class SummaryView(_View):
     """What there is to know at a glance; a program that shows more fetches it when `version` is another."""
 
@@ -112,6 +125,7 @@ class SummaryView(_View):
     """The latest that are raised; 50 at most."""
     recent_alerts: tuple[AlertView, ...]
     """The latest that are over; 20 at most."""
+    server: ServerView
 
 
 class RowView(_View):
@@ -184,7 +198,7 @@ class SiteView(_View):
     """Streams by bundle, as in ``digits-1``; the empty string is for those that have not reported."""
 
 
-class BundlesView(_View):
+class BundleSpreadView(_View):
     """Which bundles run where."""
 
     now: float
@@ -250,21 +264,50 @@ def present_streams(device: Device) -> list[Stream]:
     return [device.streams.get(name) or Stream(name) for name in sorted(set(running))]
 
 
+class Standing(Struct, frozen=True, gc=False):
+    """What is shown of a stream wherever it is.
+
+    Attributes:
+        alarm: whether an alert of drift is raised.
+        bundle: as in ``digits-1``; None where nothing has been reported.
+        measured: the latest report, if its measurements hold now: its device is online.
+        outlier_ratio: that report's, in the window by count.
+    """
+
+    alarm: bool
+    bundle: str | None
+    measured: WindowRecord | None
+    outlier_ratio: float | None
+
+
+def standing(device: Device, stream: Stream, liveness: Liveness) -> Standing:
+    """How a device's stream stands."""
+    window = stream.window.message if stream.window else None
+    measured = window if liveness is Liveness.ONLINE else None
+    return Standing(
+        alarm=stream.name in device.streams and device.alarm(stream.name),
+        bundle=f"{window.bundle.name}-{window.bundle.version}" if window else None,
+        measured=measured,
+        outlier_ratio=shown_ratio(measured, WindowKind.COUNT) if measured else None,
+    )
+
+
 def stream_view(device: Device, stream: Stream, liveness: Liveness) -> StreamView:
     """A device's stream."""
     window = stream.window.message if stream.window else None
-    current = window if liveness is Liveness.ONLINE else None
+    stands = standing(device, stream, liveness)
+    measured = stands.measured
     return StreamView(
         stream=stream.name,
-        alarm=stream.name in device.streams and device.alarm(stream.name),
-        bundle=f"{window.bundle.name}-{window.bundle.version}" if window else None,
+        alarm=stands.alarm,
+        bundle=stands.bundle,
         window_at=stream.window.at if stream.window else None,
-        frames_per_second=current.frames_per_second if current else None,
-        outlier_ratio=shown_ratio(current, WindowKind.COUNT) if current else None,
-        outlier_ratio_by_time=shown_ratio(current, WindowKind.TIME) if current else None,
-        evidence=current.evidence if current else None,
-        class_mix_alarm=current is not None and current.class_mix_alarm,
-        camera_faults=current.camera_faults if current else (),
+        frames_per_second=measured.frames_per_second if measured else None,
+        outlier_ratio=stands.outlier_ratio,
+        outlier_ratio_by_time=shown_ratio(measured, WindowKind.TIME) if measured else None,
+        evidence=measured.evidence if measured else None,
+        class_mix_alarm=measured is not None and measured.class_mix_alarm,
+        camera_faults=measured.camera_faults if measured else (),
         frames_total=window.frames_total if window else 0,
         outliers_total=window.outliers_total if window else 0,
         faults_total=window.faults_total if window else {},

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from driftprint.version import VERSION
 from driftprint_server.headers import SecurityHeaders
-from driftprint_server.refusals import refusals
+from driftprint_server.refusals import ANYWHERE, add_refusals, refuse
 from driftprint_server.text_format import CONTENT_TYPE
 
 STATIC = Path(__file__).parent / "static"
@@ -112,10 +112,11 @@ def make_app(
     add_metrics_and_health(app, metrics=metrics, problems=problems)
 
     for router in routers:
-        app.include_router(router, responses=refusals(400, 401, 403, 421, 429, 503))
+        app.include_router(router, responses=ANYWHERE)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     routes = [*app.routes, *(route for router in routers for route in router.routes)]
     app.add_exception_handler(HTTPException, _make_refuse(routes))
+    add_refusals(app)
     return app
 
 
@@ -154,7 +155,7 @@ class _EndedError(Exception):
 def _make_refuse(routes: Sequence[BaseRoute]) -> Callable[[Request, Exception], Awaitable[Response]]:
     """Answers with a sentence as JSON; a person who has gone astray is shown a page."""
 
-    async def refuse(request: Request, error: Exception) -> Response:
+    async def answer(request: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException):
             raise error
         status, detail, path, headers = error.status_code, str(error.detail), request.url.path, error.headers
@@ -167,9 +168,9 @@ def _make_refuse(routes: Sequence[BaseRoute]) -> Callable[[Request, Exception], 
                 headers = {"Allow": takes}
         if "text/html" in request.headers.get("accept", "") and not path.startswith("/api/"):
             return HTMLResponse(_page(status, detail, path), status_code=status, headers=headers)
-        return JSONResponse({"detail": detail}, status_code=status, headers=headers)
+        return refuse(status, detail, headers)
 
-    return refuse
+    return answer
 
 
 def _page(status: int, detail: str, path: str) -> str:

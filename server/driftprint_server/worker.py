@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
@@ -13,10 +12,11 @@ from driftprint.errors import MessageError, StoreError
 from driftprint.logs import is_news
 from driftprint.topics import DeviceTopic, device_topic, parse
 from driftprint_server.counts import Counts, Reason
+from driftprint_server.inbox import Inbox, Received
 from driftprint_server.ingest import read
 from driftprint_server.keepers import Keeper
-from driftprint_server.link import Received
 from driftprint_server.records import STREAM_MESSAGES, AckRecord, FleetMessage, encode_record
+from driftprint_server.rejections import Rejections
 
 TICK_SECONDS = 1.0
 """Without messages the worker looks around this often: for what is not kept yet, and for who has been silent."""
@@ -39,16 +39,26 @@ class Worker:
         publish: sends an acknowledgement; False where it cannot be sent.
         counts: counts everything.
         clock: the keeper's.
+        acknowledge: False leaves that to others, who take in the same messages.
     """
 
     def __init__(
-        self, inbox: queue.SimpleQueue[Received], *, keeper: Keeper, publish: Publish, counts: Counts, clock: Clock
+        self,
+        inbox: Inbox,
+        *,
+        keeper: Keeper,
+        publish: Publish,
+        counts: Counts,
+        clock: Clock,
+        acknowledge: bool = True,
     ) -> None:
         self._inbox = inbox
         self._keeper = keeper
         self._publish = publish
         self._counts = counts
+        self._rejections = Rejections(counts, clock)
         self._clock = clock
+        self._acknowledge = acknowledge
         self._log = structlog.get_logger()
         self._store_problem: str | None = None
 
@@ -59,11 +69,8 @@ class Worker:
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Work until `stopping` and the inbox is empty."""
-        while True:
-            batch = self._next_batch()
-            self.step(batch)
-            if not batch and stopping():
-                return
+        while self._turn() or not stopping():
+            pass
 
     def step(self, batch: Sequence[Received]) -> None:
         """Take a batch in, keep it, acknowledge it."""
@@ -75,15 +82,10 @@ class Worker:
                 if self._publish(topic, encode_record(ack)):
                     self._counts.acked(len(ack.seqs))
 
-    def _next_batch(self) -> list[Received]:
-        batch: list[Received] = []
-        try:
-            batch.append(self._inbox.get(timeout=TICK_SECONDS))
-            while len(batch) < _MOST_AT_ONCE:
-                batch.append(self._inbox.get_nowait())
-        except queue.Empty:
-            pass
-        return batch
+    def _turn(self) -> bool:
+        batch = self._inbox.take(_MOST_AT_ONCE, timeout=TICK_SECONDS)
+        self.step(batch)
+        return bool(batch)
 
     def _take(self, received: Received, acks: Acks) -> None:
         try:
@@ -95,14 +97,15 @@ class Worker:
             except MessageError as error:
                 if error.reason != Reason.SUPERSEDED_INSTANCE:
                     raise
-                self._reject(Reason.SUPERSEDED_INSTANCE, received.topic, error.what)
+                self._rejections.reject(Reason.SUPERSEDED_INSTANCE, received.topic, error.what)
             else:
                 self._counts.message(kind)
-            acks.add(message)
+            if self._acknowledge:
+                acks.add(message)
         except MessageError as error:
-            self._reject(Reason(error.reason), received.topic, error.what)
+            self._rejections.reject(Reason(error.reason), received.topic, error.what)
         except Exception as error:  # no message may end the daemon
-            self._reject(Reason.INTERNAL, received.topic, repr(error))
+            self._rejections.reject(Reason.INTERNAL, received.topic, repr(error))
 
     def _forget(self, topic: str) -> bool:
         """An empty retained state is how a broker is told to drop it: its device is gone for good."""
@@ -124,11 +127,6 @@ class Worker:
             self._log.info("the store works again")
         self._store_problem = None
         return True
-
-    def _reject(self, reason: Reason, topic: str, what: str) -> None:
-        # The first of a kind is news, the thousandth is in the metrics.
-        if is_news(total := self._counts.reject(reason)):
-            self._log.warning("message rejected", reason=reason.value, topic=topic[:300], what=what, total=total)
 
 
 class Acks:

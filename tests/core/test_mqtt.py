@@ -5,6 +5,8 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from pydantic import ValidationError
 
 from driftprint.errors import ConfigError
@@ -85,20 +87,25 @@ class Peer:
 
     def __init__(self, settings: MqttSettings, name: str, *, clean_session: bool) -> None:
         self.heard: list[bytes] = []
+        self.losses = 0
         self._subscribed = threading.Event()
         self._client = make_client(settings, name, clean_session=clean_session)
         self._client.on_connect = lambda client, *_: client.subscribe("frames", qos=1)
         self._client.on_subscribe = lambda *_: self._subscribed.set()
         self._client.on_message = lambda _client, _data, message: self.heard.append(bytes(message.payload))
+        self._client.on_disconnect = self._on_disconnect
         start(self._client, settings, clean_session=clean_session)
         assert self._subscribed.wait(10)
 
-    def say(self, payload: bytes) -> None:
-        self._client.publish("frames", payload, qos=1).wait_for_publish(10)
+    def say(self, payload: bytes, properties: Properties | None = None, *, qos: int = 1) -> None:
+        self._client.publish("frames", payload, qos=qos, properties=properties).wait_for_publish(10)
 
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+
+    def _on_disconnect(self, *_: object) -> None:
+        self.losses += 1
 
 
 def test_messages_pass_by_every_version_and_transport(settings: MqttSettings) -> None:
@@ -123,4 +130,37 @@ def test_a_session_that_is_kept_has_what_was_said_meanwhile_and_a_clean_one_has_
     wait_for(lambda: kept.heard == [b"meanwhile", b"now"], what="both messages")
     wait_for(lambda: clean.heard == [b"now"], what="the second message alone")
     for peer in (kept, clean, other):
+        peer.close()
+
+
+BYTE_ORDER_MARK = "\ufeff"
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        {"UserProperty": [("name", BYTE_ORDER_MARK)]},
+        {"UserProperty": [(BYTE_ORDER_MARK, "value")]},
+        {"ContentType": BYTE_ORDER_MARK},
+        {"ResponseTopic": f"a/{BYTE_ORDER_MARK}"},
+        {"PayloadFormatIndicator": 2},  # which the specification does not allow, and mosquitto does
+        {"UserProperty": [("\u202e", "\U0001f600")] * 100, "CorrelationData": bytes(300), "MessageExpiryInterval": 100},
+    ],
+    ids=["value", "name", "content type", "response topic", "format", "many"],
+)
+@pytest.mark.parametrize("qos", [0, 1])
+def test_whatever_properties_a_message_has_it_is_taken_in_and_the_connection_is_kept(
+    mosquitto: Mosquitto, properties: dict[str, Any], qos: int
+) -> None:
+    settings = MqttSettings(host=mosquitto.host, port=mosquitto.port, version="5")
+    odd = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    vars(odd).update(properties)  # past the checks of one's own client
+    listener = Peer(settings, "listener", clean_session=False)
+    talker = Peer(settings, "talker", clean_session=True)
+    talker.say(b"odd", odd, qos=qos)
+    talker.say(b"", odd, qos=qos)
+    talker.say(b"next", qos=qos)
+    wait_for(lambda: listener.heard == [b"odd", b"", b"next"], what=lambda: f"all, got {listener.heard}", seconds=20)
+    assert listener.losses == 0
+    for peer in (listener, talker):
         peer.close()

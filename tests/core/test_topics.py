@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from driftprint.errors import MessageError
 from driftprint.topics import (
     ID_PATTERN,
+    PREFIX,
     Address,
     DeviceTopic,
     Id,
@@ -18,7 +19,7 @@ from driftprint.topics import (
     stream_topic,
 )
 
-ids = st.from_regex(ID_PATTERN.replace("$", r"\Z"), fullmatch=True)
+ids = st.from_regex(ID_PATTERN.replace("$", r"\Z"), fullmatch=True).filter(lambda name: name not in (".", ".."))
 stream_names = ids.filter(lambda name: name not in {kind.value for kind in DeviceTopic})
 
 
@@ -75,12 +76,22 @@ def test_a_stream_may_not_be_named_like_a_topic_of_the_device(kind: DeviceTopic)
         TypeAdapter(StreamName).validate_python(kind.value)
 
 
+@pytest.mark.parametrize("step", [".", ".."])
+def test_a_step_in_a_path_is_no_id(step: str) -> None:
+    for topic in (f"{PREFIX}/{step}/pi/state", f"{PREFIX}/north/{step}/state", f"{PREFIX}/north/pi/{step}/window"):
+        with pytest.raises(MessageError):
+            parse(topic)
+    with pytest.raises(ValidationError, match="a step in a path"):
+        TypeAdapter(Id).validate_python(step)
+    assert parse(f"{PREFIX}/{step}x/.pi/state").site == f"{step}x"
+
+
 @given(name=st.text(max_size=70))
 def test_ids_are_safe_in_topics(name: str) -> None:
     try:
         accepted = TypeAdapter(Id).validate_python(name)
     except ValidationError:
-        assert not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name)
+        assert not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name) or name in (".", "..")
     else:
         assert re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", accepted)
         assert parse(device_topic(name, name, DeviceTopic.STATE)).site == name

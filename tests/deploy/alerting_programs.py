@@ -56,6 +56,12 @@ def with_examples(path: Path) -> str:
     return re.sub(r"^( *)# (?= *(- )?\{?\w+:( |$))", r"\1", path.read_text(), flags=re.MULTILINE)
 
 
+def impatient(rules: Path) -> str:
+    """Rules whose alerts are raised and over at once."""
+    lasting = re.sub(r"\n *keep_firing_for: \w+", "", rules.read_text())
+    return re.sub(r"\bfor: \w+", "for: 0s", lasting)
+
+
 class Program:
     """A process that answers HTTP once it is ready.
 

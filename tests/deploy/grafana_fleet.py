@@ -58,6 +58,7 @@ def watched_fleet(folder: Path) -> Iterator[Prometheus]:
             "enrolment": "mode = 'approve'\ndevices = ['north/*', 'south/*']",
             "[webhook]": f"name = 'ops'\nurl = '{receiver.url}'",
             "[remote_write]": f"url = '{database.write_url}'",
+            "rollout": f"bundles = '{folder / 'bundles'}'",
         }
         server = ServerProcess(folder, broker.port, stale_after_seconds=3600, settings=settings)
         stack.callback(server.kill)

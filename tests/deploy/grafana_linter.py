@@ -1,12 +1,10 @@
 """The rules of Grafana's dashboard-linter (github.com/grafana/dashboard-linter), by the names it gives them.
 
-Three are left out, because our series are told apart by site, device and stream: ``template-job-rule``,
-``template-instance-rule`` and the ``target-job-rule`` and ``target-instance-rule`` that go with them want every query
-to choose by ``job`` and ``instance``, which name the server that was scraped and not the device. There are neither logs
-nor histograms, so the rules for these have nothing to check.
+``.lint`` beside the dashboards, which the linter itself reads, leaves four out and says why. There are no logs, so the
+rules for these have nothing to check.
 
-Ours are no laxer than the linter's: where it looks at some kinds of panel, these look at all of them, and no range may
-be anything but ``$__rate_interval``.
+Ours are no laxer than the linter's: where it looks at some kinds of panel, these look at all of them, and of the
+functions of a range ``last_over_time`` alone may have one that is not ``$__rate_interval``.
 """
 
 from __future__ import annotations
@@ -24,10 +22,20 @@ import pytest
 
 from tests.deploy.grafana_json import Json, expressions, filled, label_values, panels, variables, variables_in
 
-UNITS = {"none", "short", "percentunit", "bytes", "s", "celsius", "cps", "mps"}
+LINTERS = {
+    *("template-datasource-rule", "template-job-rule", "template-instance-rule", "template-label-promql-rule"),
+    *("template-on-time-change-reload-rule", "panel-datasource-rule", "panel-title-description-rule"),
+    *("panel-units-rule", "panel-no-targets-rule", "target-logql-rule", "target-logql-auto-rule"),
+    *("target-promql-rule", "target-rate-interval-rule", "target-job-rule", "target-instance-rule"),
+    *("target-counter-agg-rule", "uneditable-dashboard-rule"),
+}
+"""The names of all its rules."""
+OF_LOGS = {"target-logql-rule", "target-logql-auto-rule"}
+
+UNITS = {"none", "short", "percentunit", "bytes", "s", "celsius", "cps", "mps", "binBps"}
 """Of the linter's long list, what the dashboards need."""
 
-_RANGE = re.compile(r"\[(.*?)\]")
+_RANGE = re.compile(r"(?:(\w+)\([^()\[\]]*)?\[(.*?)\]")
 _COUNTER = re.compile(r"\w+_total\b")
 _AGGREGATED = re.compile(r"\b(?:rate|irate|increase)\((\w+_total)(?:\{[^{}]*\})?\[[^\]]*\]\)")
 
@@ -93,10 +101,11 @@ def target_promql(dashboard: Json) -> Iterator[str]:
 
 
 def target_rate_interval(dashboard: Json) -> Iterator[str]:
-    """Ranges are ``$__rate_interval``."""
+    """Ranges are ``$__rate_interval``, but for those in which something was said last."""
     for title, expression in expressions(dashboard):
-        if set(_RANGE.findall(expression)) - {"$__rate_interval"}:
-            yield f"{title}: {expression}"
+        for function, interval in _RANGE.findall(expression):
+            if interval != "$__rate_interval" and function != "last_over_time":
+                yield f"{title}: {expression}"
 
 
 def target_counter_agg(dashboard: Json) -> Iterator[str]:

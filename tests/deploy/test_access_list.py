@@ -1,4 +1,4 @@
-"""What deploy/mosquitto/acl promises, and what no such list can, with a real mosquitto."""
+"""What no access list can promise, and dynamic security can, with a real mosquitto."""
 
 from __future__ import annotations
 
@@ -55,34 +55,6 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Connect]]:
         peer.close()
     for broker in brokers:
         broker.kill()
-
-
-@pytest.fixture
-def connect(start: Callable[..., Connect]) -> Connect:
-    """Connects to a broker with the list that we ship."""
-    return start(ACL.read_text())
-
-
-@pytest.mark.parametrize("kind", [DeviceTopic.COMMAND, DeviceTopic.ACK])
-def test_the_server_alone_speaks_to_devices_and_none_does_so_to_itself(connect: Connect, kind: DeviceTopic) -> None:
-    server, device = connect(SERVER), connect(DEVICE)
-    device.listen(topic(DEVICE, kind), topic(NEIGHBOUR, kind), "#")
-    assert not device.say(topic(DEVICE, kind))
-    assert not device.say(topic(NEIGHBOUR, kind))
-    assert server.say(topic(NEIGHBOUR, kind))
-    assert server.say(topic(DEVICE, kind))
-    wait_for(lambda: device.heard, what="what is meant for it")
-    assert device.topics() == {topic(DEVICE, kind)}
-
-
-def test_replicas_share_the_messages_of_all_devices(connect: Connect) -> None:
-    replicas = [connect(SERVER), connect(SERVER)]
-    assert all(replica.listen(GROUP + STATES) for replica in replicas)
-    for name in (DEVICE, NEIGHBOUR):
-        device = connect(name)
-        assert all(device.say(topic(name, DeviceTopic.STATE)) for _ in range(5))
-    wait_for(lambda: sum(len(replica.heard) for replica in replicas) == 10, what="each message, by one of them")
-    assert all(replica.heard for replica in replicas)
 
 
 def heard_of_ten(server: Peer, device: Peer) -> int:

@@ -12,12 +12,22 @@ import yaml
 
 from driftprint.messages import DeviceStatus
 from tests.brokers import Mosquitto, free_port, wait_for
-from tests.deploy.alerting_programs import DEPLOY, Alertmanager, Program, Receiver, find_program, told, with_examples
+from tests.deploy.alerting_programs import (
+    DEPLOY,
+    Alertmanager,
+    Program,
+    Receiver,
+    find_program,
+    impatient,
+    told,
+    with_examples,
+)
 from tests.line.prometheus import find_prometheus
 from tests.server import messages
 from tests.server.processes import DeviceClient, ServerProcess
 
 CONFIG = DEPLOY / "alertmanager/alertmanager.yml"
+RULES = DEPLOY / "prometheus/rules/driftprint.yml"
 PLACEHOLDER = "http://alerts.example"
 
 DEVICE = {"site": "north", "device": "pi-1"}
@@ -171,9 +181,7 @@ def start_prometheus(folder: Path, server: str, alertmanager: str) -> Program:
     """A Prometheus with the shipped configuration and rules, and no patience."""
     (folder / "rules").mkdir(parents=True)
     (folder / "targets").mkdir()
-    rules = (DEPLOY / "prometheus/rules/driftprint.yml").read_text()
-    rules = re.sub(r"keep_firing_for: \w+", "keep_firing_for: 0s", re.sub(r"\bfor: \w+", "for: 0s", rules))
-    (folder / "rules/driftprint.yml").write_text(rules)
+    (folder / "rules/driftprint.yml").write_text(impatient(RULES))
     config = (DEPLOY / "prometheus/prometheus.yml").read_text().replace("15s", "500ms")
     (folder / "prometheus.yml").write_text(config)
     address = f"127.0.0.1:{free_port()}"

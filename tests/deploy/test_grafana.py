@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import yaml
 
 from deploy.grafana.__main__ import encode
 from deploy.grafana.dashboards import dashboards
 from driftprint_server.metrics import CATALOGUE
 from driftprint_server.operator_metrics import OPERATOR_CATALOGUE
 from driftprint_server.remote_write import counts as remote_write
+from tests.deploy.alerting_programs import DEPLOY
 from tests.deploy.grafana_fleet import watched_fleet
 from tests.deploy.grafana_json import (
     FOLDER,
@@ -28,7 +30,7 @@ from tests.deploy.grafana_json import (
     variables,
     variables_in,
 )
-from tests.deploy.grafana_linter import RULES
+from tests.deploy.grafana_linter import LINTERS, OF_LOGS, RULES
 from tests.line.prometheus import Prometheus
 
 DOCUMENTATION = FOLDER.parents[2] / "docs/grafana.md"
@@ -62,7 +64,7 @@ def answers(prometheus: Prometheus, name: str, title: str) -> list[float]:
 
 def test_the_json_that_is_committed_is_what_the_code_makes() -> None:
     made = {f"{name}.json": encode(dashboard) for name, dashboard in dashboards().items()}
-    assert made == {path.name: path.read_text() for path in FOLDER.iterdir()}, "run: make dashboards"
+    assert made == {path.name: path.read_text() for path in FOLDER.glob("*.json")}, "run: make dashboards"
     assert sorted(made) == [f"{name}.json" for name in NAMES]
 
 
@@ -70,6 +72,13 @@ def test_the_json_that_is_committed_is_what_the_code_makes() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_dashboard_keeps_the_rules_of_grafanas_linter(name: str, rule: str) -> None:
     assert list(RULES[rule](load(name))) == []
+
+
+def test_the_linter_is_told_to_leave_out_what_these_tests_leave_out() -> None:
+    left_out = yaml.safe_load((FOLDER / ".lint").read_text())
+    assert list(left_out) == ["exclusions"]
+    assert all(rule["reason"] for rule in left_out["exclusions"].values())
+    assert sorted([*RULES, *OF_LOGS, *left_out["exclusions"]]) == sorted(LINTERS)
 
 
 def _datasource(dashboard: Json) -> Json:
@@ -91,6 +100,10 @@ BREAKS: list[tuple[str, Callable[[Json], None]]] = [
     ("panel-no-targets-rule", lambda board: panels(board)[0].update(targets=[])),
     ("target-promql-rule", lambda board: _target(board).update(expr="sum(driftprint_alarm_active")),
     ("target-rate-interval-rule", lambda board: _target(board).update(expr="rate(driftprint_frames_total[5m])")),
+    (
+        "target-rate-interval-rule",
+        lambda board: _target(board).update(expr="max_over_time(driftprint_device_up[1d])"),
+    ),
     ("target-counter-agg-rule", lambda board: _target(board).update(expr='driftprint_frames_total{site=~"$site"}')),
     ("uneditable-dashboard-rule", lambda board: board.update(editable=True)),
 ]
@@ -123,6 +136,17 @@ def test_queries_use_variables_and_metrics_that_exist(name: str) -> None:
     assert known <= used, "a variable that nothing depends on"
 
 
+def test_every_metric_is_on_a_dashboard() -> None:
+    asked = " ".join(expression for name in NAMES for _, expression in expressions(load(name)))
+    metrics = {spec.name for spec in (*CATALOGUE, *OPERATOR_CATALOGUE, *remote_write.CATALOGUE)}
+    assert metrics - set(re.findall(r"driftprint_\w+", asked)) == set()
+
+
+def test_scores_may_be_negative() -> None:
+    lowest = {panel["title"]: panel["fieldConfig"]["defaults"].get("min") for panel in panels(load("device"))}
+    assert (lowest["Score"], lowest["Outlier ratio"]) == (None, 0)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_links_lead_to_dashboards_and_set_variables_that_these_have(name: str) -> None:
     by_uid = {load(one)["uid"]: load(one) for one in NAMES}
@@ -152,6 +176,7 @@ def test_every_variable_has_values_to_choose_from(prometheus: Prometheus, name: 
 
 def test_the_fleets_numbers_are_those_of_its_devices(prometheus: Prometheus) -> None:
     assert answers(prometheus, "fleet", "Devices by state") == [0, 1, 3]
+    assert answers(prometheus, "fleet", "Server") == [1]
     assert answers(prometheus, "fleet", "Drift alarms") == [1]
     assert answers(prometheus, "fleet", "Class mix alarms") == [1]
     assert answers(prometheus, "fleet", "Bundles refused") == [1]
@@ -199,3 +224,12 @@ def test_the_documentation_names_every_dashboard() -> None:
     text = DOCUMENTATION.read_text()
     for name in NAMES:
         assert load(name)["title"] in text
+
+
+def test_rates_are_taken_over_four_scrapes_or_as_many_reports_of_devices_that_report_more_seldom() -> None:
+    provisioned = DEPLOY / "grafana/provisioning/datasources/prometheus.yaml"
+    [source] = yaml.safe_load(provisioned.read_text())["datasources"]
+    assert source["jsonData"]["timeInterval"] == "$DRIFTPRINT_REPORT_INTERVAL"
+    environment = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["grafana"]["environment"]
+    scrape = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())["global"]["scrape_interval"]
+    assert environment["DRIFTPRINT_REPORT_INTERVAL"] == f"${{DRIFTPRINT_REPORT_INTERVAL:-{scrape}}}"

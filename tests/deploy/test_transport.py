@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import socket
 import ssl
 from collections.abc import Iterator
@@ -23,8 +22,9 @@ from driftprint_server.certificates import issuing
 from driftprint_server.certificates.authority import Files, Office, found
 from driftprint_server.certificates.holder import Kind, holder_of
 from driftprint_server.certificates.instructions import BROKERS_FOLDER, for_holder
-from tests.brokers import Mosquitto, find_mosquitto, wait_for
+from tests.brokers import find_mosquitto, wait_for
 from tests.core.test_cli import succeed
+from tests.deploy.deployed_broker import DeployedBroker
 from tests.deploy.peers import SAYING, Heard, Peer
 from tests.line.agents import AgentProcess
 from tests.server.messages import state
@@ -36,42 +36,12 @@ NEIGHBOURS = ("pi-2@north", "pi-1@south")
 ATTACKER = "pi-1@north"
 
 
-class TlsBroker(Mosquitto):
-    """A mosquitto with the deployed settings; only paths, port and user are others.
-
-    Args:
-        binary: the mosquitto executable.
-        folder: for its configuration, log and persistence.
-        files: takes the place of /etc/mosquitto/driftprint.
-    """
-
-    def __init__(self, binary: str, folder: Path, files: Path) -> None:
-        super().__init__(binary, folder)
-        text = DEPLOYED.read_text()
-        for deployed, here in (
-            (BROKERS_FOLDER, str(files)),
-            ("listener 8883", f"listener {self.port} {self.host}"),
-            ("/var/lib/mosquitto/", f"{folder}/"),
-            ("log_dest syslog", "log_dest stderr\nlog_type all"),
-        ):
-            assert deployed in text
-            text = text.replace(deployed, here)
-        (folder / "mosquitto.conf").write_text(f"user root\n{text}")
-
-    def reload(self) -> None:
-        """SIGHUP, as `systemctl reload` does."""
-        assert self._process is not None
-        reloads = self.log.count("Reloading config")
-        self._process.send_signal(signal.SIGHUP)
-        wait_for(lambda: self.log.count("Reloading config") > reloads, what="the broker to read its files again")
-
-
 class Fleet:
     """An authority and what it has issued, over a broker."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.brokers: list[TlsBroker] = []
+        self.brokers: list[DeployedBroker] = []
         self.peers: list[Peer] = []
 
     @property
@@ -84,9 +54,14 @@ class Fleet:
     def files(self, name: str, kind: Kind = Kind.DEVICE) -> Files:
         return self.office.files(holder_of(kind, name))
 
-    def start_broker(self, files: Path | None = None) -> TlsBroker:
+    def start_broker(self, files: Path | None = None) -> DeployedBroker:
         folder = self.folder.parent / f"mosquitto-{len(self.brokers)}"
-        self.brokers.append(TlsBroker(find_mosquitto(), folder, files or self.folder / "broker"))
+        elsewhere = {
+            BROKERS_FOLDER: str(files or self.folder / "broker"),
+            "/var/lib/mosquitto/": f"{folder}/",
+            "log_dest syslog": "log_dest stderr\nlog_type all",
+        }
+        self.brokers.append(DeployedBroker(find_mosquitto(), folder, DEPLOYED, elsewhere))
         self.brokers[-1].start()
         return self.brokers[-1]
 

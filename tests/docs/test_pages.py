@@ -23,7 +23,8 @@ from bench.faults import disk, kills, server_kills
 from bench.fleet import __main__ as fleet
 from bench.footprint import __main__ as footprint
 from bench.overhead.report import Results, summary, tables
-from bench.remote_write import __main__ as remote_write
+from bench.remote_write import results as remote_write
+from bench.remote_write.sizing import sizing
 from driftprint import Monitor
 from driftprint.cli.app import build_app
 from driftprint.errors import FaultReason
@@ -69,7 +70,9 @@ def test_the_decisions_quoted_are_the_measured_ones() -> None:
 
 def test_the_fleet_quoted_is_the_measured_one() -> None:
     results = fleet.Results.model_validate_json((ROOT / "bench/results/fleet.json").read_text())
-    assert quoted(ROOT / "docs/performance.md", "fleet") == fleet.table(results)
+    page = ROOT / "docs/performance.md"
+    assert quoted(page, "fleet") == fleet.table(results)
+    assert f"each window is {results.window_bytes / 1e3:.1f} kB" in page.read_text()
 
 
 def test_the_footprint_quoted_is_the_measured_one() -> None:
@@ -90,7 +93,13 @@ def test_the_kills_of_the_server_quoted_are_the_measured_ones() -> None:
 
 def test_what_replicas_write_is_quoted_as_measured() -> None:
     results = remote_write.Results.model_validate_json((ROOT / "bench/results/remote_write.json").read_text())
-    assert quoted(ROOT / "docs/scaling.md", "remote-write") == remote_write.table(results)
+    page = ROOT / "docs/scaling.md"
+    assert quoted(page, "remote-write") == remote_write.table(results)
+    assert quoted(page, "million") == sizing(results)
+    assert (
+        f"A window is 30 samples (ten classes, three quantiles) and {results.window_bytes / 1e3:.1f} kB"
+        in page.read_text()
+    )
 
 
 def test_the_damage_quoted_is_the_measured_one() -> None:

@@ -41,7 +41,7 @@ BELT = {"belt": 10.0}
 BELT_AND_CHUTE = {"belt": 10.0, "chute": 10.0}
 LONGEST = {f"{number:a>64}": 10.0 for number in range(64)}
 
-ids = st.from_regex(ID_PATTERN, fullmatch=True)
+ids = st.from_regex(ID_PATTERN, fullmatch=True).filter(lambda name: name not in (".", ".."))
 stream_names = ids.filter(lambda name: name not in {kind.value for kind in DeviceTopic})
 
 

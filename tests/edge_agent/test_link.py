@@ -250,8 +250,8 @@ def test_a_command_is_handed_on_and_garbage_is_not(live_store: Store, mosquitto:
     wait_for(lambda: server.said("state"), what="the connection")
     wanted = Wanted(name="parts", version=2, url="https://models.example/parts-2.driftprint")
     command = CommandMessage(wanted={"belt": wanted})
-    for payload in (b"", b"\xff", b'{"schema": 1, "wanted": {"belt": {"url": "file:///etc"}}}', encode(command)):
+    for payload in (b"\xff", b'{"schema": 1, "wanted": {"belt": {"url": "file:///etc"}}}', encode(command), b""):
         server.say(payload, kind="command")
-    wait_for(lambda: commands, what="the command")
-    assert commands == [command]
+    wait_for(lambda: len(commands) == 2, what="the command, and its end")
+    assert commands == [command, CommandMessage()]
     link.stop()

@@ -9,7 +9,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from random import Random
 from threading import Event, Thread
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -20,10 +20,10 @@ from driftprint.messages import CommandMessage, Wanted, WindowMessage
 from driftprint.signing import sign
 from driftprint_edge.choice import MOST_STARTS, BundleChoice, bundle_at_start, go_back
 from driftprint_edge.config import StreamSettings
-from driftprint_edge.fetch import over_http
+from driftprint_edge.fetch import Open, over_http
 from driftprint_edge.reports import StreamId
 from driftprint_edge.stream import Stream
-from driftprint_edge.swaps import CONFIRM_SECONDS, RETRIES, Running, Swaps
+from driftprint_edge.swaps import CONFIRM_SECONDS, RETRIES, Problem, Running, Swaps
 from driftprint_edge.turns import Turns
 from driftprint_edge.watch import Watch, load_scorer
 from tests.bundles import inlier_frames, make_bundle
@@ -41,9 +41,14 @@ class Site:
     Args:
         folder: for everything.
         clock: of the device.
+        key: by which bundles are signed.
+        trusted: whether the device trusts it.
+        open_address: as in `Swaps`; what the server has by default.
     """
 
-    def __init__(self, folder: Path, clock: FakeClock, *, key: Path, trusted: bool = True) -> None:
+    def __init__(
+        self, folder: Path, clock: FakeClock, *, key: Path, trusted: bool = True, open_address: Open | None = None
+    ) -> None:
         self.folder = folder
         self.clock = clock
         self._key = key
@@ -78,7 +83,7 @@ class Site:
             choices=self.store,
             trusted=self.trusted,
             folder=folder / "bundles",
-            open_address=over_http(None),
+            open_address=open_address or over_http(None),
             make_watch=self.watch,
             clock=clock,
             random=Random(0),
@@ -103,11 +108,17 @@ class Site:
         self.swaps.command(CommandMessage(wanted={"belt": wanted}))
         return self.settle()
 
+    def withdraw(self) -> str | None:
+        """Take back whatever was commanded."""
+        self.swaps.command(CommandMessage())
+        return self.settle()
+
     def settle(self) -> str | None:
         while not self.swaps._orders.empty():
             self.swaps.carry_out(self.swaps._orders.get())
         self.see(1)
-        return self.swaps.errors.get("belt")
+        problem = self.swaps.problems.get("belt")
+        return None if problem is None else problem.why
 
     def see(self, count: int) -> None:
         for frame in FRAMES[:count]:
@@ -212,13 +223,31 @@ def test_a_cut_or_altered_file_is_refused(site: Site) -> None:
 
 
 def test_an_older_bundle_is_refused_unless_a_step_back_is_asked_for(site: Site) -> None:
+    site.command(site.serve(2))
     site.command(site.serve(3))
-    error = site.command(site.serve(2))
+    error = site.command(site.wanted(2))
     assert error is not None
     assert "is older than version 3" in error
     assert site.runs == "toy-3"
     assert site.command(site.wanted(2, back=True)) is None
     assert site.runs == "toy-2"
+
+
+def test_there_is_no_way_back_to_a_bundle_that_has_not_run_here(site: Site) -> None:
+    site.command(site.serve(3))
+    site.serve(2)
+    error = site.command(site.wanted(2, back=True))
+    assert error is not None
+    assert "has not run here" in error
+    assert site.runs == "toy-3"
+
+
+def test_one_may_go_back_further_than_one_step(site: Site) -> None:
+    site.command(site.serve(2))
+    site.command(site.serve(3))
+    for version in (2, 1):
+        assert site.command(site.wanted(version, back=True)) is None
+        assert site.runs == f"toy-{version}"
 
 
 def test_a_step_back_to_what_ran_before_needs_no_server(site: Site) -> None:
@@ -265,7 +294,61 @@ def test_a_server_that_is_away_is_asked_again(site: Site, clock: FakeClock) -> N
     clock.wall += RETRIES.longest
     site.swaps.tick()
     site.see(1)
-    assert (site.runs, site.swaps.errors) == ("toy-2", {})
+    assert (site.runs, site.swaps.problems) == ("toy-2", {})
+
+
+def test_a_bundle_that_is_wanted_no_more_is_not_asked_for_again(site: Site, clock: FakeClock) -> None:
+    assert site.command(site.wanted(2))
+    assert site.withdraw() is None
+    site.serve(2)
+    clock.wall += RETRIES.longest
+    site.swaps.tick()
+    site.see(1)
+    assert site.runs == "toy-1"
+
+
+def test_a_bundle_that_is_taken_back_while_it_is_fetched_is_not_swapped_to(make_site: Callable[..., Site]) -> None:
+    site = make_site(open_address=lambda url: opened(url))
+    file = (site.folder / "served" / "toy-2.driftprint", site.serve(2))[0]
+
+    def opened(_url: str) -> IO[bytes]:
+        site.swaps.command(CommandMessage())
+        return file.open("rb")
+
+    assert site.command(site.wanted(2)) is None
+    assert site.runs == "toy-1"
+    assert not list((site.folder / "bundles").iterdir()), "nothing is left of it"
+
+
+def test_what_was_wrong_with_one_bundle_is_not_said_of_the_next(make_site: Callable[..., Site]) -> None:
+    site = make_site(open_address=lambda url: opened(url))
+    said_meanwhile: list[dict[str, Problem]] = []
+
+    def opened(url: str) -> IO[bytes]:
+        said_meanwhile.append(dict(site.swaps.problems))
+        return over_http(None)(url)
+
+    assert site.command(site.serve(2, signed=False))
+    assert site.command(site.wanted(2)), "the same again"
+    assert site.command(site.serve(3)) is None
+    assert [list(said) for said in said_meanwhile] == [[], ["belt"], []]
+
+
+def test_it_is_told_apart_whether_a_bundle_was_fetched_at_all(site: Site) -> None:
+    site.command(site.wanted(2))
+    assert site.swaps.problems["belt"].unfetched
+    site.command(site.serve(2, signed=False))
+    assert not site.swaps.problems["belt"].unfetched
+
+
+def test_a_download_that_is_no_such_bundle_leaves_the_copy_on_the_disk(site: Site) -> None:
+    site.command(site.serve(2))
+    kept = site.folder / "bundles" / "toy-2.driftprint"
+    whole = kept.read_bytes()
+    site.command(site.serve(3))
+    (site.served / "toy-2.driftprint").write_bytes(b"no bundle")
+    assert site.command(site.wanted(2))
+    assert kept.read_bytes() == whole
 
 
 def test_a_bundle_that_runs_for_a_while_is_confirmed(site: Site, clock: FakeClock) -> None:
@@ -344,7 +427,7 @@ def test_orders_are_carried_out_by_a_thread_of_their_own(site: Site) -> None:
     stop.set()
     thread.join(60)
     site.see(1)
-    assert (site.runs, site.swaps.errors) == ("toy-2", {})
+    assert (site.runs, site.swaps.problems) == ("toy-2", {})
 
 
 def test_windows_after_a_swap_tell_of_the_new_bundle_alone(site: Site) -> None:

@@ -19,7 +19,7 @@ from driftprint.keys import make_key, public_file
 from driftprint.signing import sign
 from driftprint_server.certificates.authority import found
 from driftprint_server.certificates.holder import Kind, holder_of
-from tests.brokers import Mosquitto, wait_for
+from tests.brokers import Mosquitto, free_port, wait_for
 from tests.bundles import make_bundle, make_frame
 from tests.line.agents import COMMAND
 from tests.server.processes import ServerProcess
@@ -99,13 +99,16 @@ class Line:
             "settings": {"http": http, "access": "metrics = 'login'"},
         }
 
-    def start_server(self, trusted: Path | None) -> None:
+    def start_server(self, trusted: Path | None, *, public_url: str | None = None) -> None:
         """Start one with what the last one has kept.
 
         Args:
             trusted: whose signatures it asks for; None for nobody's.
+            public_url: where devices are to fetch bundles; None for where it listens.
         """
         rollout = f"bundles = '{self._folder}/bundles'\ntick_seconds = 0.3\nrefused_after_seconds = 1"
+        if public_url is not None:
+            rollout += f"\npublic_url = '{public_url}'"
         keys = "" if trusted is None else f"\ntrusted_keys = '{trusted}'"
         settings = {**self._options["settings"], "rollout": rollout + keys}
         self.server = ServerProcess(self._folder, self._port, **{**self._options, "settings": settings})
@@ -213,6 +216,38 @@ def test_a_good_bundle_reaches_all_ten_agents_and_a_bad_one_stops_by_itself_at_i
     assert line.rollout(bad)["progress"] == {"back": 3, "waiting": 7}
     swapped = [agent for agent in line.agents if '"toy-3"' in agent.log]
     assert len(swapped) == 3
+
+
+def test_with_the_default_stages_a_bad_bundle_goes_no_further_than_its_only_device(line: Line) -> None:
+    line.start_agents(*DEVICES[:4])
+    line.wait_for(lambda: line.frames() > 1000, "some history of the first version")
+    assert line.upload(line.make_bundle(2, calibration=np.linspace(0.0, 0.1, 1000).tolist())).status_code == 201
+    rollout = line.start("toy-2", [10, 50, 100])
+    line.wait_for(lambda: "is in alarm with it" in str(line.rollout(rollout)["held"]), "it to be held")
+    held_since = line.rollout(rollout)["held_since"]
+    line.wait_for(lambda: line.rollout(rollout)["now"] - held_since > 6, "three times the time of a stage")
+    found = line.rollout(rollout)
+    assert (found["status"], found["percent"]) == ("running", 10)
+    assert list(line.run_what().values()).count("toy-2") == 1
+
+
+def test_an_outage_of_the_bundles_address_is_no_refusal(line: Line) -> None:
+    devices = DEVICES[:3]
+    line.start_agents(*devices)
+    line.server.kill()
+    line.start_server(line.trusted, public_url=f"http://127.0.0.1:{free_port()}")
+    assert line.upload(line.make_bundle(2)).status_code == 201
+    rollout = line.start("toy-2", [100])
+
+    def told() -> list[dict[str, Any]]:
+        return [member for member in line.rollout(rollout)["members"] if member["error"]]
+
+    line.wait_for(lambda: len(told()) == 3, "all to say that they cannot fetch it")
+    begun = line.rollout(rollout)["now"]
+    line.wait_for(lambda: line.rollout(rollout)["now"] - begun > 3, "three times refused_after_seconds")
+    assert len(told()) == 3
+    assert line.rollout(rollout)["status"] == "running"
+    assert line.rollout(rollout)["progress"] == {"told": 3}
 
 
 def test_a_bundle_that_a_stranger_signed_is_taken_neither_by_the_server_nor_by_any_agent(

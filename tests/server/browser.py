@@ -37,7 +37,7 @@ _OPTIONS = (
 
 
 class Browser:
-    """One headless Chromium with one page.
+    """One headless Chromium, with one page to begin with.
 
     Args:
         binary: the executable.
@@ -71,14 +71,11 @@ class Browser:
         self._buffer = b""
         self.complaints: list[str] = []
         """What the page has written to the console as an error, and exceptions that nobody caught."""
-        target = self._call("Target.createTarget", url="about:blank")["targetId"]
         self._session: str | None = None
-        self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self.open_tab("about:blank")
         self.resize(width, height)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._call("Emulation.setEmulatedMedia", features=[scheme])
-        for domain in ("Page", "Runtime", "Log"):
-            self._call(f"{domain}.enable")
 
     def __enter__(self) -> Browser:
         return self
@@ -93,6 +90,20 @@ class Browser:
 
     def open(self, url: str) -> None:
         self._call("Page.navigate", url=url)
+
+    def open_tab(self, url: str) -> str:
+        """Open another tab, which hides the others and is the one to be steered; the name of the one that was."""
+        before, self._session = self._session, None
+        target = self._call("Target.createTarget", url=url)["targetId"]
+        self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log"):
+            self._call(f"{domain}.enable")
+        return before or ""
+
+    def go_to_tab(self, name: str) -> None:
+        """Bring a tab to the front, and steer it."""
+        self._session = name
+        self._call("Page.bringToFront")
 
     def ask(self, expression: str) -> Any:
         """The value of a JavaScript expression on the page."""

@@ -20,15 +20,16 @@ from driftprint_server.access.middleware import AccessControl
 from driftprint_server.access.routes import make_router as make_access_router
 from driftprint_server.access.settings import AccessSettings
 from driftprint_server.audit import Audit
-from driftprint_server.enrolment.decisions import Decisions as EnrolmentDecisions
+from driftprint_server.enrolment.decisions import EnrolmentDecisions
 from driftprint_server.enrolment.gate import Enrolment
 from driftprint_server.enrolment.router import make_router as make_enrolment_router
 from driftprint_server.enrolment.settings import EnrolmentSettings, Mode
 from driftprint_server.enrolment.waiting import WaitingList
 from driftprint_server.fleet import Fleet
 from driftprint_server.fleet_api import make_fleet_router
+from driftprint_server.history.current import current_in
 from driftprint_server.history.database import Database
-from driftprint_server.history.decisions import Decisions
+from driftprint_server.history.decisions import AlertDecisions
 from driftprint_server.history.history import History
 from driftprint_server.history.routes import make_router as make_history_router
 from driftprint_server.history.settings import HistorySettings
@@ -37,7 +38,7 @@ from driftprint_server.operators import OperatorStore
 from driftprint_server.records import kept
 from driftprint_server.sinks import Accepted, Sink
 from driftprint_server.sparklines import Sparklines
-from driftprint_server.views import fleet_view
+from driftprint_server.views import ServerView, fleet_view
 from driftprint_server.web import make_app
 from tests.brokers import wait_for
 
@@ -65,6 +66,7 @@ class PageServer:
         clock: Clock | None = None,
     ) -> None:
         self.clock = clock or SystemClock()
+        self.problems: list[str] = []
         self.fleet = Fleet(max_devices=200_000, forget_after_seconds=30 * 86_400)
         store = OperatorStore(folder / "operators.db")
         audit = Audit(store, self.clock)
@@ -86,6 +88,9 @@ class PageServer:
                 ),
                 sparklines=sparklines,
                 view=lambda: fleet_view(self.fleet, self.clock.now().wall, stale_after_seconds=STALE_AFTER_SECONDS),
+                server=lambda: ServerView(
+                    problems=tuple(self.problems), waiting=len(self.enrolment.waiting), changes=audit.written
+                ),
                 clock=self.clock,
                 stopping=lambda: self._http.should_exit,
             ),
@@ -98,11 +103,14 @@ class PageServer:
             settings = HistorySettings(thumbnails=True)
             database = Database(URL.create("sqlite", database=str(folder / "history.db")))
             self._sinks.append(History(database, settings))
-            routers.append(make_history_router(database, Decisions(store, audit, self.clock), clock=self.clock))
+            self.decisions = AlertDecisions(store, audit, self.clock)
+            routers.append(
+                make_history_router(database, self.decisions, current=current_in(self.fleet), clock=self.clock)
+            )
         self.app = make_app(
             metrics=lambda: iter(()),
             fleet_metrics=lambda: iter(()),
-            problems=list,
+            problems=lambda: self.problems,
             routers=routers,
             middleware=[Middleware(AccessControl, gate=gate)],
         )

@@ -12,7 +12,7 @@ from driftprint.errors import MessageError, StoreError
 from driftprint_server.access.identity import Identity, Role
 from driftprint_server.audit import Audit
 from driftprint_server.counts import Reason
-from driftprint_server.enrolment.decisions import Decisions
+from driftprint_server.enrolment.decisions import EnrolmentDecisions
 from driftprint_server.enrolment.gate import Enrolment
 from driftprint_server.enrolment.router import make_router
 from driftprint_server.enrolment.settings import EnrolmentSettings, Mode
@@ -35,7 +35,7 @@ class Office:
         self.forgotten: list[tuple[str, str]] = []
         self.enrolment = Enrolment(
             EnrolmentSettings(mode=mode, devices=devices),
-            decisions=Decisions(self.store, self.audit, self.clock),
+            decisions=EnrolmentDecisions(self.store, self.audit, self.clock),
             waiting=WaitingList(most),
             on_rejected=lambda site, device: self.forgotten.append((site, device)),
         )

@@ -4,7 +4,6 @@ First in process, where much can be tried; then over a real broker into a server
 """
 
 import json
-import queue
 import random
 import threading
 import tracemalloc
@@ -24,8 +23,8 @@ from driftprint_server.aggregates import AggregateCollector
 from driftprint_server.counts import Counts, Reason
 from driftprint_server.device import MOST_ALERTS, MOST_STREAMS
 from driftprint_server.fleet import Fleet
+from driftprint_server.inbox import Inbox, Received
 from driftprint_server.keepers import FleetKeeper
-from driftprint_server.link import Received
 from driftprint_server.metrics import DeviceMetrics, exposition
 from driftprint_server.store import Store
 from driftprint_server.views import fleet_view
@@ -53,7 +52,7 @@ class Ingest:
         self.fleet = Fleet(self.store.load(), max_devices=max_devices, forget_after_seconds=10**6)
         self.acked = 0
         self.worker = Worker(
-            queue.SimpleQueue(),
+            Inbox(),
             keeper=FleetKeeper(self.fleet, self.store, now=self.clock.now()),
             publish=self._publish,
             counts=self.counts,

@@ -1,6 +1,5 @@
 """What becomes of messages: of a fleet's, and of those that are only handed on."""
 
-import queue
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -8,22 +7,25 @@ from pathlib import Path
 
 import pytest
 
+from driftprint.clock import Instant
 from driftprint.errors import MessageError, StoreError
-from driftprint.messages import AckMessage, DeviceMessage, decode, encode
+from driftprint.messages import AckMessage, DeviceMessage, DeviceStatus, decode, encode
 from driftprint_server.caps import CapSettings, SeriesCaps
-from driftprint_server.counts import Counts, Reason
+from driftprint_server.counts import Counts, Kind, Reason
 from driftprint_server.fleet import Fleet
-from driftprint_server.keepers import FleetKeeper, Keeper, Relay
-from driftprint_server.link import Received
+from driftprint_server.inbox import Inbox, Received
+from driftprint_server.keepers import SWEEP_SECONDS, FleetKeeper, Keeper, Relay
 from driftprint_server.records import FleetMessage, kept
 from driftprint_server.sinks import Accepted
 from driftprint_server.store import Store
+from driftprint_server.times import SETTLE_SECONDS
 from driftprint_server.worker import Worker
 from tests.server.clocks import FakeClock
 from tests.server.messages import NEW, OLD, alert, health, state, topic_of, window
 
 ACK_TOPIC = "driftprint/v1/north/pi-1/ack"
 MAX_DEVICES = 3
+DAY = 86_400.0
 
 
 class Paper:
@@ -52,7 +54,7 @@ class Bench:
         self.paper, self.clock = paper, clock
         self.counts = Counts()
         self.published: list[tuple[str, AckMessage]] = []
-        self.inbox: queue.SimpleQueue[Received] = queue.SimpleQueue()
+        self.inbox = Inbox()
         self.worker = Worker(self.inbox, keeper=keeper, publish=self._publish, counts=self.counts, clock=clock)
 
     def _publish(self, topic: str, payload: bytes) -> bool:
@@ -173,6 +175,16 @@ def test_a_sink_that_refuses_a_batch_leaves_it_unanswered_and_it_is_written_once
     assert bench.worker.store_problem is None
 
 
+def test_a_goodbye_that_a_sink_refused_is_written_once_it_can_be(bench: Bench) -> None:
+    bench.paper.failure = StoreError("away")
+    bench.send(state(DeviceStatus.OFFLINE))
+    bench.paper.failure = None
+
+    bench.worker.step([])
+    assert bench.paper.messages == [state(DeviceStatus.OFFLINE)]
+    assert bench.worker.store_problem is None
+
+
 def test_a_sink_that_fails_in_a_way_nobody_foresaw_does_not_end_the_worker(bench: Bench) -> None:
     bench.paper.failure = ZeroDivisionError("nobody foresaw it")
     for seq in range(1, 4):
@@ -280,6 +292,50 @@ def test_a_device_that_speaks_after_its_state_was_cleared_is_back(fleet_bench: F
     fleet_bench.deliver(cleared, (topic_of(again), encode(again)))
     (device,) = fleet_bench.fleet.devices()
     assert device.streams["belt"].window is not None
+
+
+def test_a_goodbye_that_the_broker_keeps_of_a_device_that_nobody_knows_is_handed_to_nobody(
+    fleet_bench: FleetBench,
+) -> None:
+    fleet_bench.send(state(DeviceStatus.OFFLINE), state(device="pi-2"), retained=True)
+    assert [device.name for device in fleet_bench.fleet.devices()] == ["pi-2"]
+    assert [message.device for message in fleet_bench.paper.messages] == ["pi-2"]
+    assert fleet_bench.counts.messages[Kind.STATE] == 2
+    assert fleet_bench.rejected == {}
+
+
+class Sweeps:
+    """Has a fleet keep what it has at any time, by a clock that may be ahead."""
+
+    def __init__(self, bench: FleetBench) -> None:
+        self._bench = bench
+        self._start = bench.clock.now()
+
+    def at(self, seconds: float, *, ahead: float = 0.0) -> int:
+        """So many seconds after the start; how many devices there are then."""
+        now = Instant(self._start.monotonic + seconds, self._start.wall + seconds + ahead)
+        self._bench.keeper.keep(now, wanted=False)
+        return len(self._bench.fleet.devices())
+
+
+def test_silent_devices_are_forgotten_but_not_in_the_first_hour(fleet_bench: FleetBench) -> None:
+    fleet_bench.send(window(1))
+    sweeps = Sweeps(fleet_bench)
+    assert sweeps.at(SETTLE_SECONDS - 1) == 1
+    assert sweeps.at(SETTLE_SECONDS + SWEEP_SECONDS) == 0
+
+
+def test_a_clock_that_is_ahead_for_a_moment_costs_no_device(fleet_bench: FleetBench) -> None:
+    sweeps = Sweeps(fleet_bench)
+    sweeps.at(SETTLE_SECONDS)
+    fleet_bench.clock.wall += SETTLE_SECONDS
+    fleet_bench.send(window(1))
+    begin = SETTLE_SECONDS + SWEEP_SECONDS
+    assert sweeps.at(begin, ahead=20 * 365 * DAY) == 1
+    assert sweeps.at(begin + SWEEP_SECONDS, ahead=20 * 365 * DAY) == 1
+    assert sweeps.at(begin + 2 * SWEEP_SECONDS) == 1
+    assert sweeps.at(begin + SETTLE_SECONDS) == 1
+    assert sweeps.at(begin + SETTLE_SECONDS + 2 * SWEEP_SECONDS) == 0  # it has been silent for an hour
 
 
 def test_a_replica_makes_nothing_of_a_state_that_is_cleared(relay_bench: RelayBench) -> None:

@@ -33,14 +33,25 @@ class Impatient(Random):
         return 0.01 * super().uniform(a, b)
 
 
+class Patient(Random):
+    """Scatters attempts over more time than a test has."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return 10_000 * super().uniform(a, b)
+
+
 class Client:
     """A client over the loop, subscribed to one topic, and what it has heard there."""
 
-    def __init__(self, settings: MqttSettings) -> None:
+    def __init__(self, settings: MqttSettings, *, random: Random | None = None) -> None:
         self.heard: list[bytes] = []
         self.subscriptions = 0
         self.refusals = 0
         self.losses = 0
+        self.faulty: set[str] = set()
+        """The callbacks that raise when they are called next."""
+        self.faults: list[tuple[str, bool]] = []
+        """What the loop was told of, and whether it served meanwhile."""
         self.reading = threading.Event()
         """While it is not set the first message is not done with, and nothing more is read."""
         self.reading.set()
@@ -50,7 +61,12 @@ class Client:
         self._client.on_disconnect = self._on_disconnect
         self._client.on_message = self._on_message
         prepare(self._client, settings)
-        self.loop = NetworkLoop(self._client, received=lambda: len(self.heard), random=Impatient(0))
+        self.loop = NetworkLoop(
+            self._client,
+            received=lambda: len(self.heard),
+            on_fault=self._on_fault,
+            random=random or Impatient(0),
+        )
 
     def start(self) -> None:
         self.loop.start()
@@ -73,21 +89,34 @@ class Client:
         self.reading.set()
         self.loop.stop()
 
+    def _on_fault(self, fault: Exception) -> None:
+        self._fail("fault")
+        self.faults.append((str(fault), self.loop.serving))
+
+    def _fail(self, callback: str) -> None:
+        if callback in self.faulty:
+            self.faulty.remove(callback)
+            raise ZeroDivisionError(callback)
+
     def _on_connect(self, client: paho.Client, _data: object, _flags: object, reason: ReasonCode, *_: object) -> None:
+        self._fail("connect")
         if reason.is_failure:
             self.refusals += 1
         else:
             client.subscribe(TOPIC, qos=1)
 
     def _on_subscribe(self, *_: object) -> None:
+        self._fail("subscribe")
         self.subscriptions += 1
 
     def _on_disconnect(self, *_: object) -> None:
+        self._fail("disconnect")
         self.losses += 1
 
     def _on_message(self, _client: object, _data: object, message: paho.MQTTMessage) -> None:
         self.heard.append(bytes(message.payload))
         self.reading.wait(60)
+        self._fail("message")
 
 
 class Broker(Mosquitto):
@@ -190,12 +219,12 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 
 @pytest.fixture
-def connect() -> Iterator[Callable[[MqttSettings], Client]]:
+def connect() -> Iterator[Callable[..., Client]]:
     """Makes clients, not yet started, and stops them in the end."""
     clients: list[Client] = []
 
-    def make(settings: MqttSettings) -> Client:
-        clients.append(Client(settings))
+    def make(settings: MqttSettings, **options: Random) -> Client:
+        clients.append(Client(settings, **options))
         return clients[-1]
 
     yield make
@@ -203,7 +232,7 @@ def connect() -> Iterator[Callable[[MqttSettings], Client]]:
         client.stop()
 
 
-Connect = Callable[[MqttSettings], Client]
+Connect = Callable[..., Client]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -280,6 +309,66 @@ def test_a_broker_that_is_not_there_yet_is_waited_for(broker: Broker, connect: C
     client.loop.start()
     broker.start()
     client.wait_for_subscription(1)
+
+
+@pytest.mark.parametrize("callback", ["connect", "subscribe", "message", "disconnect"])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_fault_is_told_and_ends_nothing_but_the_connection(
+    broker: Broker, connect: Connect, way: str, callback: str
+) -> None:
+    client = connect(broker.settings(way))
+    client.faulty = {callback}
+    client.start()
+    client.publish(b"heard")
+    client.wait_to_hear(1)
+    if callback == "disconnect":
+        broker.kill()
+        wait_for(lambda: client.faults, what="the fault")
+        broker.start()
+    client.wait_for_subscription(2 if callback in ("message", "disconnect") else 1)
+    assert client.faults == [(callback, False)]
+    client.publish(b"heard again")
+    client.wait_to_hear(2)
+
+
+@pytest.mark.parametrize("callbacks", [{"message"}, {"message", "disconnect"}], ids=sorted)
+def test_after_a_fault_the_connection_is_ended_before_the_next_is_due(
+    broker: Broker, connect: Connect, callbacks: set[str]
+) -> None:
+    client = connect(broker.settings("tcp"), random=Patient())
+    client.faulty = callbacks
+    client.start()
+    client.publish(b"heard")
+    wait_for(lambda: "Client loop disconnected" in broker.log, what=lambda: f"the goodbye\n{broker.log}")
+    assert client.faults == [("message", False)]
+
+
+def test_after_a_fault_the_connection_is_ended_while_the_broker_reads_nothing(broker: Broker, connect: Connect) -> None:
+    client = connect(broker.settings("tcp"), random=Patient())
+    client.faulty = {"message"}
+    client.start()
+    client.reading.clear()
+    client.publish(b"heard")
+    client.wait_to_hear(1)
+    broker.pause()
+    for _ in range(100):
+        client.publish(bytes(100_000))  # more than a connection has room for, so there is none for a goodbye
+    client.reading.set()
+    wait_for(lambda: client.faults, what="the fault")
+    broker.resume()
+    wait_for(lambda: "Client loop closed its connection" in broker.log, what=lambda: f"the end\n{broker.log[-2000:]}")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_where_telling_of_a_fault_is_another_one_the_loop_has_ended(broker: Broker, connect: Connect) -> None:
+    client = connect(broker.settings("tcp"))
+    assert not client.loop.ended
+    client.faulty = {"message", "fault"}
+    client.start()
+    assert not client.loop.ended
+    client.publish(b"heard")
+    wait_for(lambda: client.loop.ended, what="the end")
+    assert not client.loop.serving
 
 
 def test_a_broker_that_refuses_is_asked_again(connect: Connect) -> None:

@@ -2,27 +2,36 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from PIL import Image
 
 from driftprint.clock import SystemClock
+from driftprint.errors import MessageError
 from driftprint.messages import AlertStatus, BundleRef, Cause, DeviceMessage, DeviceStatus, Thumbnail
 from driftprint_server.fleet import Fleet
+from driftprint_server.history.decisions import AlertKey
 from driftprint_server.listing import MOST_CURRENT
 from driftprint_server.store import Store
-from tests.brokers import Mosquitto, wait_for
+from tests.brokers import Mosquitto, find_mosquitto, wait_for
 from tests.server.browser import Browser, count, find_chromium, focused, press_until, text, wait_for_text
-from tests.server.messages import alert, health, state, window
+from tests.server.clocks import FakeClock
+from tests.server.messages import NEW, alert, health, state, window
 from tests.server.page_server import PASSWORD, PageServer
 from tests.server.processes import DeviceClient, ServerProcess
 
 NASTY = "<img src=x onerror=\"document.title='hacked'\">"
 LONG = "a-name-of-the-greatest-length-that-there-may-be-which-is-64-here"
 MANY = 20_000
+MOST_CONNECTIONS = 6
+"""That a browser has to a host, for all its tabs together."""
+RAISED = AlertKey("north", "pi-1", "belt", f"{1:032x}")
+STYLES = "{ dateStyle: 'medium', timeStyle: 'medium' }"
 OpenPage = Callable[..., Browser]
 
 
@@ -216,14 +225,14 @@ def test_an_operator_goes_through_everything_and_a_crash_of_the_server_changes_n
             page.type("on my way")
             page.press("Enter")
             wait_for_text(page, "#current-list", "Acknowledged by ann just now: on my way")
-            press_until(page, "Mute the alert of pi-2 / belt")
+            press_until(page, "Mute stream pi-2 / belt")
             page.press("Enter")
             wait_for(lambda: focused(page) == "8 hours", what="the dialog")
             page.press("Enter")
-            wait_for_text(page, "#current-list", "Muted by ann")
+            wait_for_text(page, "#current-list", "Stream muted by ann")
             page.open(server.url + "/#/device/north/pi-2")
             wait_for(lambda: count(page, ".timechart path.line") >= 4, what="the charts")
-            wait_for_text(page, "#view-device .alerts", "Muted by ann")
+            wait_for_text(page, "#view-device .alerts", "Stream muted by ann")
             assert page.ask("document.documentElement.scrollWidth") <= width
             page.ask("document.querySelector('#log-out').focus()")
             page.press("Enter")
@@ -261,6 +270,64 @@ def test_twenty_thousand_devices_of_before_a_restart_are_there_at_once(
         server.kill()
 
 
+def test_the_page_says_while_the_server_hears_nothing(tmp_path: Path, browse: OpenPage) -> None:
+    mosquitto = Mosquitto(find_mosquitto(), tmp_path / "broker")
+    mosquitto.start()
+    server = ServerProcess(tmp_path, mosquitto.port)
+    server.start()
+    try:
+        page = browse(server.url)
+        assert text(page, "#notice") == ""
+        mosquitto.kill()
+        wait_for_text(page, "#notice", f"not connected to the broker at 127.0.0.1:{mosquitto.port}")
+        assert text(page, "#link") == "in trouble"
+        mosquitto.start()
+        wait_for(lambda: text(page, "#link") == "live" and text(page, "#notice") == "", what="all to be well again")
+        assert page.complaints == []
+    finally:
+        server.kill()
+        mosquitto.kill()
+
+
+def test_who_waits_and_what_another_has_done_appear_by_themselves(
+    mosquitto: Mosquitto, tmp_path: Path, connect: Callable[..., DeviceClient], browse: OpenPage
+) -> None:
+    server = ServerProcess(tmp_path, mosquitto.port, settings={"enrolment": 'mode = "approve"'})
+    server.start()
+    try:
+        page = browse(server.url)
+        device = connect()
+        device.send(state())
+        wait_for_text(page, "#waiting-list", "pi-1")
+        httpx.put(f"{server.url}/api/enrolment/north/pi-1", json={"approved": True}).raise_for_status()
+        wait_for(lambda: text(page, "#waiting") == "", what="nobody to wait")
+        device.send(state(), alert(2), state(DeviceStatus.OFFLINE))
+        wait_for_text(page, "#current-list", "Acknowledge")
+        httpx.put(
+            f"{server.url}/api/alerts/{RAISED.alert_id}/acknowledgement", json={"note": "mine"}
+        ).raise_for_status()
+        wait_for_text(page, "#current-list", ": mine")
+        assert page.complaints == []
+    finally:
+        server.kill()
+
+
+def test_many_tabs_do_not_keep_each_other_from_the_server(serve: Callable[..., PageServer], browse: OpenPage) -> None:
+    server = serve()
+    page = browse(server.url)
+    first = page.open_tab(server.url)
+    for _ in range(MOST_CONNECTIONS):
+        wait_for_text(page, "#link", "live")
+        page.open_tab(server.url)
+    wait_for_text(page, "#link", "live")
+    server.take(window(1))
+    wait_for_text(page, "#rows", "pi-1 / belt")
+    page.go_to_tab(first)
+    wait_for_text(page, "#rows", "pi-1 / belt")
+    assert text(page, "#link") == "live"
+    assert page.complaints == []
+
+
 # --- the fleet ---------------------------------------------------------------------------------------
 
 
@@ -292,6 +359,34 @@ def test_what_a_device_says_is_shown_as_text_on_every_view(serve: Callable[..., 
     assert count(page, "main img") == 0
     assert "hacked" not in page.ask("document.title")
     assert [said for said in page.complaints if "404" not in said] == []
+
+
+def test_the_tile_and_the_list_of_alerts_say_what_each_of_them_counts(
+    serve: Callable[..., PageServer], browse: OpenPage
+) -> None:
+    server = serve()
+    server.take(window(1, alarm=True), alert(2), alert(3, number=2, cause=Cause.BLURRED, outlier_ratio=None))
+    page = browse(server.url)
+    wait_for(lambda: count(page, "#current-list .alert") == 2, what="both alerts")
+    assert text(page, "#alarm-tile").split() == ["Streams", "in", "drift", "alarm", "1"]
+    assert text(page, "#current-title") == "2 alerts raised now, of any cause"
+
+
+def test_the_longest_silent_device_is_found_on_a_phone_by_keyboard(
+    serve: Callable[..., PageServer], browse: OpenPage
+) -> None:
+    server = serve()
+    for number in range(3):
+        server.take(window(1, device=f"pi-{number}"), ago=600.0 * number)
+    page = browse(server.url + "/#/?sort=last_seen&descending=true", width=390)
+    wait_for(lambda: "pi-0" in text(page, "#rows tr"), what="the newest first")
+    press_until(page, "Descending order, reverse it")
+    page.press("Enter")
+    wait_for(lambda: "pi-2" in text(page, "#rows tr"), what="the longest silent first")
+    assert focused(page) == "Ascending order, reverse it"
+    assert "descending" not in page.ask("location.hash")
+    assert page.ask("document.documentElement.scrollWidth") <= 390
+    assert page.complaints == []
 
 
 def test_the_table_is_searched_sorted_and_filtered_and_its_address_remembers(
@@ -412,6 +507,115 @@ def test_a_moment_of_the_charts_is_read_by_pointer_keyboard_and_table(
     assert page.complaints == []
 
 
+def test_an_alert_of_a_device_that_was_set_up_anew_ends_where_it_was_last_heard_of(
+    serve: Callable[..., PageServer], browse: OpenPage
+) -> None:
+    server = serve()
+    of_old = [(window(seq), 10.0 * (181 - seq)) for seq in range(1, 91)]
+    of_new = [(window(seq, instance=NEW), 10.0 * (91 - seq)) for seq in range(1, 91)]
+    server.take_all([*of_old, (alert(100), 1000.0), *of_new])
+    page = browse(server.url + "/#/device/north/pi-1")
+    wait_for_text(page, "#view-device .alerts", "never cleared")
+    ends = (
+        "[...document.querySelectorAll('.timechart rect.raised')].map((shade) => "
+        "Number(shade.getAttribute('x')) + Number(shade.getAttribute('width')))"
+    )
+    wait_for(lambda: len(page.ask(ends)) == 2, what="the alert's mark on both charts")
+    assert max(page.ask(ends)) < 0.9 * page.ask("document.querySelector('.timechart').getBoundingClientRect().width")
+    wait_for_text(page, ".readout", "Latest")
+    assert "alert" not in text(page, ".readout")
+    assert page.complaints == []
+
+
+def test_a_stream_that_is_no_longer_run_is_shown_as_the_history_has_it(
+    serve: Callable[..., PageServer], browse: OpenPage
+) -> None:
+    server = serve()
+    server.take_all([(window(seq, stream="old", ratio=0.3), 86_400.0 * 20 - seq) for seq in range(1, 9)])
+    server.take(alert(9, stream="old", summary="It saw something."), ago=86_400.0 * 20)
+    server.take(state(streams=("belt",)), window(10))
+    page = browse(server.url + "/#/device/north/pi-1/old")
+    wait_for_text(page, "#view-device", "old is no longer run by pi-1. This is what the history has of it.")
+    wait_for_text(page, "#view-device .alerts", "It saw something.")
+    wait_for_text(page, ".readout", "outliers 30%")
+    assert text(page, ".ranges [aria-pressed=true]") == "30 days"
+    assert text(page, ".tabs").split("\n") == ["belt", "old (no longer run)"]
+    page.open(server.url + "/#/device/north/pi-1/never")
+    wait_for_text(page, "#view-device", "pi-1 runs no stream never.")
+    assert text(page, "#view-device .chart") == text(page, ".facts") == ""
+    assert page.complaints == []
+
+
+def test_a_device_that_was_forgotten_is_shown_as_the_history_has_it(
+    serve: Callable[..., PageServer], browse: OpenPage
+) -> None:
+    server = serve()
+    server.take(state(), window(1, ratio=0.3), alert(2), ago=86_400.0)
+    server.fleet.forget("north", "pi-1")
+    page = browse(server.url + "/#/device/north/pi-1")
+    wait_for_text(page, "#view-device", "The server knows pi-1 no longer. This is what the history has of it.")
+    wait_for_text(page, "#view-device .alerts", "never cleared")
+    wait_for_text(page, ".readout", "outliers 30%")
+    server.take(state(), window(3, ratio=0.4))
+    wait_for_text(page, ".facts", "40%")
+    assert "no longer" not in text(page, "#view-device")
+
+
+def titled(page: Browser, alarm: bool) -> bool:
+    """Whether the title tells of an alarm, or of none."""
+    return str(page.ask("document.title")).startswith("(1)") is alarm
+
+
+def test_a_device_that_is_not_known_is_asked_for_again_only_when_there_are_others(
+    serve: Callable[..., PageServer], browse: OpenPage
+) -> None:
+    server = serve()
+    server.take(window(1))
+    page = browse(server.url + "/#/device/north/pi-2")
+    wait_for_text(page, "#view-device", "There is no device pi-2 at site north.")
+    asked = "performance.getEntriesByType('resource').filter((one) => one.name.includes('/devices/')).length"
+    for seq in range(2, 7):
+        alarm = seq % 2 == 0
+        server.take(window(seq, alarm=alarm))
+        wait_for(partial(titled, page, alarm), what="the event")
+    assert page.ask(asked) <= 2  # at first, and with the first event
+    server.take(window(1, device="pi-2"))
+    wait_for_text(page, ".facts", "digits-1")
+
+
+def test_older_alerts_are_shown_when_they_are_asked_for(serve: Callable[..., PageServer], browse: OpenPage) -> None:
+    server = serve()
+    over = AlertStatus.CLEARED
+    said = [(alert(n, number=n, status=over, summary=f"No {n}."), 3600.0 - n) for n in range(1, 121)]
+    server.take_all([*said, (state(), 0.0)])
+    page = browse(server.url + "/#/device/north/pi-1/belt")
+    server.take(window(200))
+    wait_for_text(page, "#view-device .more", "The latest 50 of 120.")
+    page.ask("document.querySelector('#view-device .more button').focus()")
+    for shown in (100, 120):
+        assert focused(page) == "Show older ones"
+        page.press("Enter")
+        wait_for_text(page, f"#view-device .alert:nth-child({shown})", f"No {121 - shown}.")
+    assert text(page, "#view-device .alert:last-child .summary") == "No 1."
+    assert text(page, "#view-device .more") == ""
+    assert page.complaints == []
+
+
+def test_the_focus_stays_on_the_tab_of_the_stream_that_is_chosen(
+    serve: Callable[..., PageServer], browse: OpenPage
+) -> None:
+    server = serve()
+    server.take(state(streams=("belt", "door")), window(1), window(2, stream="door", ratio=0.5))
+    page = browse(server.url + "/#/device/north/pi-1")
+    wait_for_text(page, ".facts", "4.0%")
+    press_until(page, "door")
+    page.press("Enter")
+    wait_for_text(page, ".facts", "50%")
+    assert text(page, ".tabs [aria-current]") == "door"
+    assert focused(page) == "door"
+    assert page.complaints == []
+
+
 def test_a_device_without_history_is_shown_as_it_is_now(serve: Callable[..., PageServer], browse: OpenPage) -> None:
     server = serve(history=False)
     server.take_all(drifting())
@@ -463,16 +667,18 @@ def test_an_operator_acknowledges_and_mutes_by_keyboard_alone(serve: Callable[..
         page.type(NASTY)
         page.press("Enter")
         wait_for_text(page, "#current-list", f"Acknowledged by ann just now: {NASTY}")
-        press_until(page, "Mute the alert of pi-1 / belt")
+        press_until(page, "Mute stream pi-1 / belt")
         page.press("Enter")
+        wait_for_text(page, "#act", "Mute this stream")
+        assert "new ones included" in text(page, "#act")
         wait_for(lambda: focused(page) == "8 hours", what=lambda: f"the times: {focused(page)}")
         page.press("ArrowRight")
         page.press("Enter")
-        wait_for_text(page, "#current-list", "Muted by ann just now until")
-        press_until(page, "Unmute the alert")
+        wait_for_text(page, "#current-list", "Stream muted by ann just now until")
+        press_until(page, "Unmute the stream")
         page.press("Enter")
         wait_for(
-            lambda: "Muted" not in text(page, "#current-list"),
+            lambda: "muted" not in text(page, "#current-list"),
             what="the mute to be taken back",
         )
         page.open(server.url + "/#/audit")
@@ -517,13 +723,75 @@ def test_a_waiting_device_is_let_in(serve: Callable[..., PageServer], browse: Op
     for device in ("new-1", "new-2"):
         with pytest.raises(Exception, match="approval"):
             server.enrolment.check("north", device, server.clock.now().wall)
-    server.take(window(1))
-    wait_for_text(page, "#waiting-list", "new-2")
+    wait_for_text(page, "#waiting-list", "new-2")  # by itself, though no device is heard
     page.ask("document.querySelector('[aria-label=\"Approve new-1, north\"]').click()")
     wait_for(lambda: "new-1" not in text(page, "#waiting-list"), what="it to wait no more")
     page.ask("document.querySelector('[aria-label=\"Reject new-2, north\"]').click()")
     wait_for(lambda: text(page, "#waiting") == "", what="nobody to wait")
     assert {(one.device, one.approved) for one in server.enrolment.decided} == {("new-1", True), ("new-2", False)}
+    assert page.complaints == []
+
+
+def test_what_another_operator_decides_is_shown_though_no_device_speaks(
+    serve: Callable[..., PageServer], browse: OpenPage
+) -> None:
+    server = serve()
+    server.take(window(1), alert(2), state(DeviceStatus.OFFLINE))
+    page = browse(server.url)
+    wait_for_text(page, "#current-list", "Mute stream")
+    server.decisions.acknowledge(RAISED, who="ben", note="mine")
+    wait_for_text(page, "#current-list", "Acknowledged by ben just now: mine")
+    page.open(server.url + "/#/audit")
+    wait_for_text(page, "#audit-rows", "alert.acknowledge")
+    server.decisions.mute(RAISED, who="ben", seconds=60.0, note="")
+    wait_for_text(page, "#audit-rows", "alert.mute")
+    assert page.complaints == []
+
+
+def test_a_mute_is_shown_on_the_next_alert_of_its_stream_too(
+    serve: Callable[..., PageServer], browse: OpenPage
+) -> None:
+    server = serve()
+    server.take(window(1), alert(2), alert(3, revision=1, status=AlertStatus.CLEARED))
+    server.decisions.mute(RAISED, who="ben", seconds=3600.0, note="lens")
+    server.take(alert(4, number=2))
+    page = browse(server.url)
+    wait_for_text(page, "#current-list", "Stream muted by ben just now until")
+    page.open(server.url + "/#/device/north/pi-1")
+    wait_for_text(page, "#view-device .alert.current", "Stream muted by ben")
+    assert text(page, "#view-device .alerts").count("Stream muted by ben") == 1
+    page.ask("document.querySelector('#view-device [aria-label=\"Unmute the stream pi-1 / belt\"]').click()")
+    wait_for(lambda: "muted" not in text(page, "#view-device .alerts"), what="the mute to be taken back")
+    assert server.decisions.muted_streams(server.clock.now().wall) == set()
+    assert page.complaints == []
+
+
+def test_ages_go_on_and_a_mute_ends_while_the_page_is_open(serve: Callable[..., PageServer], browse: OpenPage) -> None:
+    clock = FakeClock()
+    server = serve(clock=clock, approve=True)
+    server.enrolment.decide("north", "pi-1", approved=True, who="ann")
+    server.take(window(1), alert(2), state(DeviceStatus.OFFLINE))
+    server.decisions.acknowledge(RAISED, who="ben", note="")
+    server.decisions.mute(RAISED, who="ben", seconds=60.0, note="")
+    with pytest.raises(MessageError):
+        server.enrolment.check("north", "new", clock.wall)
+    page = browse(server.url)
+    wait_for_text(page, "#current-list", "Acknowledged by ben just now")
+    wait_for_text(page, "#current-list", "Stream muted by ben just now")
+    wait_for_text(page, "#waiting-list", "first heard of just now")
+    title = "[...document.querySelectorAll('#current-list .deed time')].map((one) => one.title)"
+    assert page.ask(title) == [page.ask(f"new Intl.DateTimeFormat('en-GB', {STYLES}).format({1000 * clock.wall})")] * 2
+    clock.wall += 120.0
+    wait_for_text(page, "#current-list", "Acknowledged by ben 2 min ago")
+    wait_for_text(page, "#waiting-list", "first heard of 2 min ago")
+    wait_for_text(page, "#current-list", "Mute stream")
+    assert "muted" not in text(page, "#current-list")
+    page.open(server.url + "/#/device/north/pi-1")
+    server.decisions.mute(RAISED, who="ben", seconds=60.0, note="")
+    wait_for_text(page, "#view-device .alerts", "Stream muted by ben just now")
+    clock.wall += 120.0
+    wait_for_text(page, "#view-device .alerts", "Acknowledged by ben 4 min ago")
+    wait_for(lambda: "muted" not in text(page, "#view-device .alerts"), what="the mute to end")
     assert page.complaints == []
 
 

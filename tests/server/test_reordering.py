@@ -6,7 +6,6 @@ device says, so these stay in theirs. And one thing must have been heard of an i
 of two that the server has never heard of, the one that speaks last is the newer.
 """
 
-import queue
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,8 @@ from driftprint.messages import AckMessage, AlertStatus, Cause, DeviceMessage, S
 from driftprint_server.counts import Counts, Reason
 from driftprint_server.device import MOST_ALERTS, Device, Stream
 from driftprint_server.fleet import Fleet
+from driftprint_server.inbox import Inbox, Received
 from driftprint_server.keepers import FleetKeeper
-from driftprint_server.link import Received
 from driftprint_server.store import Store
 from driftprint_server.worker import Worker
 from tests.server.clocks import FakeClock
@@ -101,7 +100,7 @@ class Line:
         self.fleet = Fleet(self.store.load(), max_devices=DEVICES, forget_after_seconds=10**9)
         self.acked: set[tuple[str, str, int]] = set()
         self.worker = Worker(
-            queue.SimpleQueue(),
+            Inbox(),
             keeper=FleetKeeper(self.fleet, self.store, now=self.clock.now()),
             publish=self._publish,
             counts=self.counts,

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from driftprint.errors import MessageError, StoreError
 from driftprint.messages import AlertStatus
+from driftprint_server.bounds import alert_bytes
 from driftprint_server.device import MOST_ALERTS
 from driftprint_server.fleet import Fleet
 from driftprint_server.store import Store
@@ -49,6 +50,19 @@ def test_a_fleet_is_restored_as_it_was(path: Path) -> None:
     assert [replace(device, last_seen=None) for device in restored] == [
         replace(device, last_seen=None) for device in fleet.devices()
     ]
+
+
+def test_what_alerts_take_is_known_after_a_restart(path: Path) -> None:
+    store = Store(path)
+    fleet = new_fleet(store)
+    for seq, stream in ((1, "belt"), (2, "chute"), (3, "belt")):
+        fleet.apply(alert(seq, number=seq, stream=stream, layers={"conv": 0.5}), NOW)
+    fleet.apply(window(4), NOW)
+    save(store, fleet)
+    store.close()
+    (device,) = Store(path).load()
+    for known in device.streams.values():
+        assert known.alert_bytes == sum(alert_bytes(one.message) for one in known.alerts.values()) > 0
 
 
 def test_a_device_was_last_seen_when_its_latest_window_was_recorded(path: Path) -> None:
@@ -95,8 +109,8 @@ def test_what_is_forgotten_is_gone_from_the_disk_too(path: Path) -> None:
         fleet.apply(alert(n, number=n), NOW + n)
         save(store, fleet)
     fleet.apply(window(1, device="other"), NOW)
-    fleet.apply(window(900), NOW + 999)
-    fleet.apply(window(901, stream="chute"), NOW)
+    fleet.apply(window(900, stream="chute"), NOW)
+    fleet.apply(window(901), NOW + 999)
     save(store, fleet)
     fleet.forget("north", "other")
     fleet.forget_silent(NOW + 1001)

@@ -1,5 +1,16 @@
+import pytest
+
+from driftprint.clock import Instant
 from driftprint_server.sinks import Accepted
-from driftprint_server.times import DOUBT_SECONDS, LONGEST_WAIT_SECONDS, WAIT_SECONDS, EventTimes
+from driftprint_server.times import (
+    DOUBT_SECONDS,
+    LONGEST_WAIT_SECONDS,
+    SETTLE_SECONDS,
+    STEP_SECONDS,
+    WAIT_SECONDS,
+    EventTimes,
+    Settling,
+)
 from tests.server.messages import health, window
 from tests.server.remote_write.writers import accept
 
@@ -117,6 +128,37 @@ def test_what_would_have_been_in_the_future_keeps_its_time_when_it_comes_again()
     first = milliseconds(times, accept(message, NOW), NOW)
 
     assert milliseconds(times, accept(message, NOW + 0.3), NOW + 10) == first == NOW * 1000
+
+
+def test_a_clock_of_ours_that_was_ahead_makes_no_device_believed_for_longer() -> None:
+    times, ahead = EventTimes(), NOW + 20 * 365 * 86_400
+    milliseconds(times, accept(window(1, recorded_at=ahead - 600), ahead), ahead)
+    for seq, now in ((2, NOW), (3, NOW + DOUBT_SECONDS)):
+        assert milliseconds(times, accept(window(seq, recorded_at=now - 600), now), now) == 1000 * (now - 600)
+    now = NOW + DOUBT_SECONDS + 1
+    assert milliseconds(times, accept(window(4, recorded_at=now - 600), now), now) == 1000 * now
+
+
+def test_a_clock_is_settled_once_it_has_run_steadily_for_an_hour_from_the_start() -> None:
+    settling = Settling(Instant(0.0, NOW))
+    assert not settling.over(Instant(SETTLE_SECONDS - 1, NOW + SETTLE_SECONDS - 1))
+    assert settling.over(Instant(SETTLE_SECONDS, NOW + SETTLE_SECONDS))
+
+
+@pytest.mark.parametrize("step", [-2 * STEP_SECONDS, 2 * STEP_SECONDS, 20 * 365 * 86_400.0])
+def test_a_step_of_the_clock_and_the_step_back_each_begin_the_hour_anew(step: float) -> None:
+    settling = Settling(Instant(0.0, NOW))
+    for at in range(0, 7200, 10):
+        settling.over(Instant(at, NOW + at))
+    steady = [settling.over(Instant(at, NOW + at + step)) for at in range(7200, 7200 + 7200, 10)]
+    assert steady == [False] * 360 + [True] * 360
+    assert not settling.over(Instant(14_400, NOW + 14_400))
+
+
+def test_a_clock_that_is_slewed_is_settled() -> None:
+    settling = Settling(Instant(0.0, NOW))
+    found = [settling.over(Instant(at, NOW + 1.1 * at)) for at in range(0, 7200, 10)]
+    assert found == [False] * 360 + [True] * 360
 
 
 def test_no_time_is_before_1970() -> None:

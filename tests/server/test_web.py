@@ -5,9 +5,12 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 
 from driftprint.messages import AlertStatus, Cause, DeviceMessage
+from driftprint_server.access.identity import Identity, Role
 from driftprint_server.aggregates import AggregateCollector
 from driftprint_server.counts import Counts
 from driftprint_server.fleet import Fleet
@@ -17,7 +20,7 @@ from driftprint_server.metrics import DeviceMetrics, ServerCollector, exposition
 from driftprint_server.records import kept
 from driftprint_server.sinks import Accepted
 from driftprint_server.sparklines import Sparklines
-from driftprint_server.views import fleet_view
+from driftprint_server.views import ServerView, fleet_view
 from driftprint_server.web import STATIC, make_app
 from tests.server.clocks import FakeClock
 from tests.server.messages import NEW, alert, health, state, window
@@ -30,7 +33,9 @@ class Site:
         self.clock = FakeClock()
         self.fleet = Fleet(max_devices=100, forget_after_seconds=1000)
         self.problems: list[str] = []
+        self.waiting = self.changes = 0
         self.stopping = False
+        self.who: Identity | None = Identity("vera", Role.VIEWER)
         self.listing = Listing(
             self.fleet, clock=self.clock, stale_after_seconds=60, least_age_seconds=0.0, cpu_seconds=lambda: 0.0
         )
@@ -47,11 +52,20 @@ class Site:
                     listing=self.listing,
                     sparklines=self.sparklines,
                     view=lambda: fleet_view(self.fleet, self.clock.wall, stale_after_seconds=60),
+                    server=self.itself,
                     clock=self.clock,
                     stopping=lambda: self.stopping,
                 )
             ],
+            middleware=[Middleware(BaseHTTPMiddleware, dispatch=self._log_in)],
         )
+
+    async def _log_in(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        request.state.identity = self.who
+        return await call_next(request)
+
+    def itself(self) -> ServerView:
+        return ServerView(problems=tuple(self.problems), waiting=self.waiting, changes=self.changes)
 
     def take(self, message: DeviceMessage, *, after: float = 0.0) -> None:
         """A message that arrives some seconds from now."""
@@ -215,6 +229,13 @@ def test_a_device_is_served_with_its_health_classes_and_alerts(site: Site) -> No
     assert site.get("/api/fleet/devices/north/pi-1").json()["classes"] == {}
 
 
+@pytest.mark.parametrize("path", ["", "/streams", "/bundles", "/devices/north/pi-1", "/events"])
+def test_nobody_is_shown_the_fleet_without_logging_in(site: Site, path: str) -> None:
+    site.take(state())
+    site.who = None
+    assert site.get(f"/api/fleet{path}").status_code == 401
+
+
 def test_a_device_that_is_not_known_is_said_to_be_so(site: Site) -> None:
     answer = site.get("/api/fleet/devices/north/nobody")
     assert answer.status_code == 404
@@ -231,7 +252,7 @@ async def events(stream: AsyncIterator[bytes], count: int) -> list[tuple[str, An
 
 def test_events_tell_the_fleet_at_once_and_again_when_it_changes(site: Site) -> None:
     async def listen() -> list[tuple[str, Any]]:
-        stream = fleet_events(site.listing.index, site.clock, lambda: site.stopping, event_seconds=0.01)
+        stream = fleet_events(site.listing.index, site.itself, site.clock, lambda: site.stopping, event_seconds=0.01)
         first = await events(stream, 1)
         site.take(window(1))
         site.take(alert(2))
@@ -246,9 +267,34 @@ def test_events_tell_the_fleet_at_once_and_again_when_it_changes(site: Site) -> 
     assert told[1][1]["version"] == site.fleet.version
 
 
+def test_events_tell_what_changes_in_a_server_that_hears_nothing(site: Site) -> None:
+    async def listen() -> list[tuple[str, Any]]:
+        stream = fleet_events(
+            site.listing.index, site.itself, site.clock, lambda: False, event_seconds=0.01, heartbeat_seconds=3600.0
+        )
+        told = await events(stream, 1)
+        site.waiting = 1
+        told += await events(stream, 1)
+        site.changes = 7
+        told += await events(stream, 1)
+        site.problems = ["not connected to the broker"]
+        return told + await events(stream, 1)
+
+    told = asyncio.run(asyncio.wait_for(listen(), timeout=60))
+    assert [name for name, _ in told] == ["fleet"] * 4
+    assert [(one["server"]["waiting"], one["server"]["changes"], one["server"]["problems"]) for _, one in told] == [
+        (0, 0, []),
+        (1, 0, []),
+        (1, 7, []),
+        (1, 7, ["not connected to the broker"]),
+    ]
+
+
 def test_events_beat_while_nothing_changes(site: Site) -> None:
     async def listen() -> list[tuple[str, Any]]:
-        stream = fleet_events(site.listing.index, site.clock, lambda: False, event_seconds=0.01, heartbeat_seconds=0.0)
+        stream = fleet_events(
+            site.listing.index, site.itself, site.clock, lambda: False, event_seconds=0.01, heartbeat_seconds=0.0
+        )
         return await events(stream, 2)
 
     told = asyncio.run(asyncio.wait_for(listen(), timeout=60))

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import httpx
 import pytest
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from driftprint.clock import SystemClock
 from driftprint_server.access.identity import Role
@@ -30,6 +30,13 @@ from tests.server.processes import DeviceClient
 HTML = {"Accept": "text/html,application/xhtml+xml"}
 ALERT = f"{2:032x}"
 
+UNSAID = (
+    "stages: must ascend",  # JSON Schema knows no order
+    "a device is named together with its site",  # either may be null, too
+    "neither a folder nor a whole zip file",  # of what is inside a file it knows nothing
+)
+"""Rules that no JSON Schema can say."""
+
 
 @dataclass(frozen=True)
 class Whole:
@@ -37,7 +44,7 @@ class Whole:
 
     Attributes:
         url: where it serves.
-        app: its application, as whoever bears `token` sees it.
+        app: its application.
         token: of an operator.
     """
 
@@ -45,22 +52,14 @@ class Whole:
     app: ASGIApp
     token: str
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """By which the operator is known."""
+        return {"Authorization": f"Bearer {self.token}"}
+
     def client(self) -> httpx.Client:
         """The operator."""
-        return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.token}"}, timeout=60)
-
-
-def bearing(token: str, app: ASGIApp) -> ASGIApp:
-    """An application that is asked by whoever bears a token alone, and by its own name."""
-    ours = [(b"authorization", f"Bearer {token}".encode()), (b"host", b"localhost")]
-
-    async def ask(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            others = [header for header in scope["headers"] if header[0] not in (b"authorization", b"host")]
-            scope = {**scope, "headers": [*others, *ours]}
-        await app(scope, receive, send)
-
-    return ask
+        return httpx.Client(base_url=self.url, headers=self.headers, timeout=60)
 
 
 @pytest.fixture
@@ -89,8 +88,7 @@ def whole(mosquitto: Mosquitto, tmp_path: Path, connect: Callable[..., DeviceCli
     stop = threading.Event()
     thread = threading.Thread(target=server.run, args=(stop,), daemon=True)
     thread.start()
-    app = cast("ASGIApp", server.app)
-    whole = Whole(f"http://127.0.0.1:{port}", bearing(token, app), token)
+    whole = Whole(f"http://127.0.0.1:{port}", cast("ASGIApp", server.app), token)
     wait_for(lambda: not server.problems(), what="a healthy server")
     for number in (1, 2):
         device = connect(device=f"pi-{number}")
@@ -116,7 +114,15 @@ def test_the_api_does_what_its_openapi_document_says(whole: Whole) -> None:
             "rollout_id": started.json()["id"],
         }
     no_end = "fleet/events$"
-    assert check_contract(whole.app, paths=rf"^/api/(?!{no_end})", known=known, examples=25) > 25
+    operations = check_contract(
+        whole.app,
+        paths=rf"^/api/(?!{no_end})",
+        headers=whole.headers,
+        known=known,
+        unsaid=UNSAID,
+        examples=25,
+    )
+    assert operations > 25
 
 
 def test_every_operation_says_how_it_may_be_refused(whole: Whole) -> None:
@@ -125,7 +131,57 @@ def test_every_operation_says_how_it_may_be_refused(whole: Whole) -> None:
     for path, methods in paths.items():
         for method, operation in methods.items():
             if path.startswith("/api/"):
-                assert {"400", "401", "403", "421", "429", "503"} <= set(operation["responses"]), (method, path)
+                refused = {status: told for status, told in operation["responses"].items() if status >= "400"}
+                assert {"400", "401", "403", "421", "422", "429", "503"} <= set(refused), (method, path)
+                for told in refused.values():
+                    schema = told["content"]["application/json"]["schema"]
+                    assert schema["required"] == ["detail"]
+                    assert schema["properties"]["detail"]["type"] == "string"
+
+
+def test_every_operation_but_the_log_in_says_by_what_one_is_known(whole: Whole) -> None:
+    with whole.client() as admin:
+        document = admin.get("/openapi.json").json()
+    schemes = document["components"]["securitySchemes"]
+    assert (schemes["token"]["type"], schemes["token"]["scheme"]) == ("http", "bearer")
+    assert (schemes["session"]["in"], schemes["session"]["name"]) == ("cookie", "driftprint_session")
+    opened = {
+        f"{method} {path}"
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+        if operation.get("security") != [{"token": []}, {"session": []}]
+    }
+    assert opened == {"post /api/session", "get /healthz"}
+
+
+def test_whatever_is_wrong_is_said_in_a_sentence(whole: Whole) -> None:
+    with whole.client() as admin:
+        for method, path, body in (
+            ("GET", "/api/fleet/streams?limit=0", None),
+            ("GET", "/api/history/alerts?limit=0", None),
+            ("GET", "/api/audit?limit=0", None),
+            ("PUT", "/api/enrolment/north/pi-1", {}),
+            ("PUT", f"/api/alerts/{ALERT}/mute", {"seconds": 0}),
+            ("POST", "/api/rollouts", {"bundle": "toy-2", "stages": [50, 10]}),
+            ("POST", "/api/session", {"name": "ann"}),
+        ):
+            answer = admin.request(method, path, json=body)
+            assert answer.status_code == 422, (method, path)
+            assert isinstance(answer.json()["detail"], str), (method, path)
+        no_type = admin.post("/api/rollouts", content=b"{}")
+        assert "Content-Type: application/json" in no_type.json()["detail"]
+
+
+def test_a_whole_number_may_be_written_as_json_allows(whole: Whole) -> None:
+    with whole.client() as admin:
+        asked = {"bundle": "toy-2", "site": "north", "stream": "belt"}
+        begun = admin.post("/api/rollouts", json=asked | {"stages": [10.0, 100.0]}).json()
+        assert begun["stages"] == [10, 100]
+        widen = f"/api/rollouts/{begun['id']}/widen"
+        for wrong in (50.5, True, "50", 1e300):
+            assert admin.post(widen, json={"percent": wrong}).status_code == 422, wrong
+        widened = admin.post(widen, json={"percent": 50.0, "revision": float(begun["revision"])})
+        assert (widened.status_code, widened.json()["percent"]) == (200, 50)
 
 
 def test_head_is_answered_as_get_without_the_body(whole: Whole) -> None:

@@ -1,17 +1,18 @@
 import json
-import queue
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from driftprint.messages import AckMessage, DeviceMessage, decode, encode
 from driftprint_server.counts import Counts, Kind, Reason
 from driftprint_server.fleet import Fleet
+from driftprint_server.inbox import Inbox, Received
 from driftprint_server.keepers import PROBE_SECONDS, FleetKeeper
-from driftprint_server.link import Received
 from driftprint_server.store import Store
+from driftprint_server.times import SETTLE_SECONDS
 from driftprint_server.worker import Worker
 from tests.server.clocks import FakeClock
 from tests.server.messages import NEW, OLD, alert, health, state, topic_of, window
@@ -22,7 +23,7 @@ ACK_TOPIC = "driftprint/v1/north/pi-1/ack"
 class Bench:
     """A worker with a real store, and what it has published."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, acknowledge: bool = True) -> None:
         self.clock = FakeClock()
         self.counts = Counts()
         self.path = path
@@ -31,11 +32,12 @@ class Bench:
         self.published: list[tuple[str, AckMessage]] = []
         self.link_up = True
         self.worker = Worker(
-            queue.SimpleQueue(),
+            Inbox(),
             keeper=FleetKeeper(self.fleet, self.store, now=self.clock.now()),
             publish=self._publish,
             counts=self.counts,
             clock=self.clock,
+            acknowledge=acknowledge,
         )
 
     def _publish(self, topic: str, payload: bytes) -> bool:
@@ -159,6 +161,23 @@ def test_rejected_messages_are_counted_and_not_acknowledged(bench: Bench) -> Non
     assert bench.acked == [4, 5, 6]
 
 
+def test_the_log_names_each_device_whose_messages_are_rejected(bench: Bench) -> None:
+    with capture_logs() as lines:
+        bench.deliver(*[(topic_of(window()), b"junk")] * 150)
+        bench.deliver(*[("driftprint/v1/north/pi-2/belt/window", b"junk")] * 700)
+    told = [(line["reason"], line["topic"]) for line in lines]
+    assert told == [("invalid", topic_of(window())), ("invalid", "driftprint/v1/north/pi-2/belt/window")]
+
+
+def test_acknowledging_can_be_left_to_others(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "silent.db", acknowledge=False)
+    bench.send(window(1), alert(2), window(1, instance=NEW), window(3))
+    assert bench.published == []
+    assert bench.counts.acks == 0
+    assert bench.counts.messages[Kind.WINDOW] == 2
+    assert [device.name for device in bench.store.load()] == ["pi-1"]
+
+
 def test_a_fault_of_ours_does_not_end_the_worker(bench: Bench) -> None:
     class Strange(bytes):
         def __len__(self) -> int:
@@ -184,14 +203,14 @@ def test_clearing_the_retained_state_forgets_a_device(bench: Bench) -> None:
 
 def test_silent_devices_are_forgotten_without_any_message(bench: Bench) -> None:
     bench.send(window(1))
-    bench.clock.wall += 1001
+    bench.clock.wall += 1001 + SETTLE_SECONDS
     bench.worker.step([])
     assert bench.store.load() == []
 
 
 def test_the_worker_ends_with_an_empty_inbox(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "second.db")
-    inbox: queue.SimpleQueue[Received] = queue.SimpleQueue()
+    inbox = Inbox()
     for seq in range(1, 1500):
         inbox.put(Received(topic_of(window(seq)), encode(window(seq)), False, bench.clock.wall))
     worker = Worker(

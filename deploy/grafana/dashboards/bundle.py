@@ -13,6 +13,7 @@ from deploy.grafana.panels import (
     EVIDENCE,
     FEW_ARE_GOOD,
     NONE_IS_GOOD,
+    PLAIN,
     RATIO,
     Column,
     Panel,
@@ -60,18 +61,24 @@ def _now() -> Sequence[Panel]:
             "Devices",
             "That run this version.",
             Query(f"count(count by (site, device) ({THIS_VERSION}))"),
+            no_value="none online",
+            width=3,
         ),
         number(
             "Share of streams",
             "Of those that run this bundle: how many run this version. A rollout is done at 100 %.",
             Query(f"count({THIS_VERSION}) / count({ALL_VERSIONS})"),
             unit=units.PercentUnit,
+            no_value="none online",
+            width=3,
         ),
         number(
             "Streams in alarm",
             "Of drift, on this version. More than on the version before: step back.",
             Query(f"sum({_here(f'driftprint_alarm_active{HERE}')})"),
             steps=NONE_IS_GOOD,
+            no_value="none online",
+            width=3,
         ),
         number(
             "Mean outlier ratio",
@@ -79,12 +86,14 @@ def _now() -> Sequence[Panel]:
             Query(f"avg({_here(f'driftprint_outlier_ratio{BY_COUNT}')})"),
             unit=units.PercentUnit,
             steps=RATIO,
+            no_value="none online",
         ),
         number(
             "Frames per second",
             "Scored by this version, all streams together.",
             Query(f"sum({_here(f'driftprint_frames_per_second{HERE}')})"),
             unit=units.CountsPerSecond,
+            no_value="none online",
         ),
         number(
             "Bundles refused",
@@ -92,6 +101,15 @@ def _now() -> Sequence[Panel]:
             "keep running. The device's log says why.",
             Query(f"count(driftprint_bundle_error{HERE}) or 0 * count(driftprint_device_up{HERE})"),
             steps=FEW_ARE_GOOD,
+            width=3,
+        ),
+        number(
+            "Rollouts",
+            "Of all bundles. Held: it does not go on for now. Stopped: by itself, and nobody has seen to it since; the "
+            "server's page says why.",
+            Query("max by (status) (driftprint_server_rollouts)", "{{status}}"),
+            by_series={"running": PLAIN, "held": FEW_ARE_GOOD, "stopped": NONE_IS_GOOD},
+            no_value="no rollouts",
         ),
     )
 

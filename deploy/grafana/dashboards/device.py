@@ -25,8 +25,10 @@ from deploy.grafana.panels import (
     number,
     states,
 )
+from deploy.grafana.states import held, last_seen, up
 
-IT = '{site="$site", device="$device"}'
+THIS = 'site="$site", device="$device"'
+IT = f"{{{THIS}}}"
 STREAMS = '{site="$site", device="$device", stream=~"$stream"}'
 
 
@@ -50,14 +52,14 @@ def _now() -> Sequence[Panel]:
         number(
             "State",
             "Whether it is connected and not silent. If not: power, network, then `driftprint doctor` on the device.",
-            Query(f"max(driftprint_device_up{IT})"),
+            Query(f"max({up(THIS)})"),
             words={0: ("not online", RED), 1: ("online", GREEN)},
             no_value="unknown",
         ),
         number(
             "Silent for",
             "Since its last sign of life.",
-            Query(f"time() - max(driftprint_last_seen_timestamp_seconds{IT})"),
+            Query(f"time() - max({last_seen(THIS)})"),
             unit=units.Seconds,
             steps=SILENCE,
         ),
@@ -67,6 +69,15 @@ def _now() -> Sequence[Panel]:
             Query(f"max(driftprint_alarm_active{STREAMS})"),
             words=ALARM,
             no_value="not online",
+            width=3,
+        ),
+        number(
+            "Class mix",
+            "Whether the predicted classes of one of the streams come in another mix than at calibration.",
+            Query(f"max(driftprint_class_mix_alarm_active{STREAMS})"),
+            words=ALARM,
+            no_value="not online",
+            width=3,
         ),
         number(
             "Camera",
@@ -74,12 +85,14 @@ def _now() -> Sequence[Panel]:
             Query(f"max(driftprint_camera_fault_active{STREAMS})"),
             words=FAULT,
             no_value="not online",
+            width=3,
         ),
         number(
             "Bundles refused",
             "Streams that do not run the bundle that was wanted; the device's log says why.",
             Query(f"count(driftprint_bundle_error{STREAMS}) or 0 * count(driftprint_device_up{IT})"),
             steps=FEW_ARE_GOOD,
+            width=3,
         ),
         number(
             "Messages waiting",
@@ -96,8 +109,8 @@ def _now() -> Sequence[Panel]:
         ),
         labels(
             "Agent",
-            "The version of the agent.",
-            Query(f"max by (site, device, version) (driftprint_device_info{IT})"),
+            "The version of the agent. Where replicas write, it is told when the device connects, and shown for a day.",
+            Query(held("driftprint_device_info", "site, device, version", THIS)),
             width=8,
         ),
         number(
@@ -135,10 +148,11 @@ def _drift() -> Sequence[Panel]:
         ),
         graph(
             "Score",
-            "Quantiles of the outlier score in the window by count. It has no unit; compare it with itself only, and "
-            "not across bundles.",
+            "Quantiles of the outlier score in the window by count. It has no unit and may be negative; compare it "
+            "with itself only, and not across bundles.",
             Query(f"driftprint_score{STREAMS}", "{{stream}}, {{quantile}}"),
             unit=units.Short,
+            at_least=None,
         ),
         states(
             "Drift alarms",
@@ -230,10 +244,12 @@ def _machine() -> Sequence[Panel]:
             steps=((None, GREEN), (70, AMBER), (80, RED)),
         ),
         states(
-            "Throttling and supply",
-            "Slowed down by heat or for want of power; a supply that is too weak. Not every machine tells.",
+            "Throttling, supply and store",
+            "Slowed down by heat or for want of power; a supply that is too weak. Not every machine tells. In memory: "
+            "the disk takes no writes, and what waits is lost with the power.",
             Query(f"driftprint_device_throttled{IT}", "throttled"),
             Query(f"driftprint_device_under_voltage{IT}", "under-voltage"),
+            Query(f"driftprint_store_volatile{IT}", "store in memory"),
             words={0: ("no", GREEN), 1: ("yes", RED)},
         ),
         graph(
@@ -252,10 +268,11 @@ def _machine() -> Sequence[Panel]:
         ),
         graph(
             "Lost and refused",
-            "Messages dropped because the outbox was full, and writes that the disk refused. Refused writes: replace "
-            "the card.",
+            "Messages dropped because the outbox was full, writes that the disk refused, and how often the store was "
+            "damaged and has mended itself. More than messages: replace the card.",
             Query(f"increase(driftprint_outbox_dropped_total{IT}{RATE})", "dropped"),
             Query(f"increase(driftprint_store_errors_total{IT}{RATE})", "refused"),
+            Query(f"increase(driftprint_store_mended_total{IT}{RATE})", "mended"),
             unit=units.Short,
             width=24,
         ),

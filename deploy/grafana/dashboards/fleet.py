@@ -14,6 +14,7 @@ from deploy.grafana.panels import (
     FAULT,
     FEW_ARE_GOOD,
     GREEN,
+    LINK,
     NONE_IS_GOOD,
     RATIO,
     RED,
@@ -25,8 +26,10 @@ from deploy.grafana.panels import (
     listing,
     number,
 )
+from deploy.grafana.states import devices_by_state, last_seen, up
 
-HERE = '{site=~"$site"}'
+SITE = 'site=~"$site"'
+HERE = f"{{{SITE}}}"
 BY_COUNT = '{site=~"$site", window="count"}'
 STREAM = "site, device, stream"
 
@@ -50,10 +53,19 @@ def build() -> Dashboard:
 def _now() -> Sequence[Panel]:
     return (
         number(
+            "Server",
+            "Whether it, or each replica, is connected to the broker and subscribed. If not, all else here is old. Not "
+            "scraped: it is down, or Prometheus cannot reach it.",
+            Query("min(driftprint_server_connected)"),
+            words=LINK,
+            no_value="not scraped",
+            width=3,
+        ),
+        number(
             "Devices by state",
             "Known devices by state, of all sites. Stale: silent, though nobody said that it is gone; look at its "
             "network. Offline: it said goodbye, or the broker lost it.",
-            Query("max by (state) (driftprint_server_devices)", "{{state}}"),
+            Query(devices_by_state(), "{{state}}"),
             by_series={
                 "online": ((None, GREEN),),
                 "stale": FEW_ARE_GOOD,
@@ -67,6 +79,8 @@ def _now() -> Sequence[Panel]:
             "camera moved, or is there something new to train for?",
             Query(f"sum(driftprint_alarm_active{HERE})"),
             steps=NONE_IS_GOOD,
+            no_value="none online",
+            width=3,
         ),
         number(
             "Class mix alarms",
@@ -74,6 +88,7 @@ def _now() -> Sequence[Panel]:
             "is the site that shows other things.",
             Query(f"sum(driftprint_class_mix_alarm_active{HERE})"),
             steps=FEW_ARE_GOOD,
+            no_value="none online",
         ),
         number(
             "Cameras at fault",
@@ -81,13 +96,13 @@ def _now() -> Sequence[Panel]:
             "its frames are not judged meanwhile.",
             Query(f"sum(max by ({STREAM}) (driftprint_camera_fault_active{HERE}))"),
             steps=NONE_IS_GOOD,
+            no_value="none online",
         ),
         number(
             "Bundles refused",
             "Streams that do not run the bundle that was wanted. The device's log and the server's page say why.",
             Query(f"count(driftprint_bundle_error{HERE}) or 0 * count(driftprint_device_up{HERE})"),
             steps=FEW_ARE_GOOD,
-            width=6,
         ),
     )
 
@@ -191,16 +206,16 @@ def _devices() -> Sequence[Panel]:
         listing(
             "Devices",
             "Every device, the longest silent first. Whoever is not online has been silent for that long; its "
-            "counters stay, its gauges do not.",
+            "counters stay, its gauges do not. Where replicas write, a device is listed for a day.",
             Column(
                 "silent for",
-                f"time() - max by (site, device) (driftprint_last_seen_timestamp_seconds{HERE})",
+                f"time() - {last_seen(SITE)}",
                 units.Seconds,
                 SILENCE,
             ),
             Column(
                 "state",
-                f"max by (site, device) (driftprint_device_up{HERE})",
+                up(SITE),
                 words={0: ("not online", RED), 1: ("online", GREEN)},
             ),
             Column("waiting messages", f"max by (site, device) (driftprint_outbox_messages{HERE})", units.Short),

@@ -12,6 +12,7 @@ from deploy.grafana.panels import (
     AMBER,
     FEW_ARE_GOOD,
     GREEN,
+    LINK,
     NONE_IS_GOOD,
     RED,
     WAITING,
@@ -21,6 +22,7 @@ from deploy.grafana.panels import (
     labels,
     number,
 )
+from deploy.grafana.states import devices_by_state, held, last_seen, up
 
 SERVER = "and on (job, instance) driftprint_server_info"
 """Of Prometheus' own series on what it scrapes, those of the server."""
@@ -51,7 +53,7 @@ def _now() -> Sequence[Panel]:
             "Whether the server is connected to it and subscribed. Not scraped: the server is down, or Prometheus "
             "cannot reach it.",
             Query("min(driftprint_server_connected)"),
-            words={0: ("not connected", RED), 1: ("connected", GREEN)},
+            words=LINK,
             no_value="not scraped",
         ),
         number(
@@ -135,8 +137,8 @@ def _silent() -> Sequence[Panel]:
     return (
         graph(
             "Devices by state",
-            "As the server sees them. Many that go stale at once: the network or the broker.",
-            Query("max by (state) (driftprint_server_devices)", "{{state}}"),
+            "Many that go stale at once: the network or the broker.",
+            Query(devices_by_state(), "{{state}}"),
             unit=units.Short,
             colours={"online": GREEN, "stale": AMBER, "offline": RED},
             stacked=True,
@@ -144,16 +146,17 @@ def _silent() -> Sequence[Panel]:
         graph(
             "Silent devices",
             "Since the last sign of life, of the 20 that have been silent longest.",
-            Query("topk(20, time() - driftprint_last_seen_timestamp_seconds)", "{{site}}/{{device}}"),
+            Query(f"topk(20, time() - {last_seen()})", "{{site}}/{{device}}"),
             unit=units.Seconds,
             link=device_link(),
         ),
         graph(
             "Silent streams of devices that are online",
-            "Age of the latest window, of the 20 oldest. The agent lives, but this stream hangs: restart the agent.",
+            "Age of the latest window, of the 20 oldest. The agent lives, but this stream hangs: restart the agent. "
+            "Where replicas write, a stream that is run no more is among them for a day.",
             Query(
-                "topk(20, (time() - driftprint_window_timestamp_seconds)"
-                " and on (site, device) (driftprint_device_up == 1))",
+                f"topk(20, (time() - {held('driftprint_window_timestamp_seconds', 'site, device, stream')})"
+                f" and on (site, device) ({up()} == 1))",
                 "{{site}}/{{device}}/{{stream}}",
             ),
             unit=units.Seconds,
@@ -211,6 +214,14 @@ def _remote_write() -> Sequence[Panel]:
             "That each database has taken, of the server and all replicas.",
             Query(f"sum by (target) (rate(driftprint_remote_write_samples_total{RATE}))", "{{target}}"),
             unit=units.CountsPerSecond,
+            width=8,
+        ),
+        graph(
+            "Bytes written",
+            "A second, compressed. What the way to each database carries.",
+            Query(f"sum by (target) (rate(driftprint_remote_write_bytes_total{RATE}))", "{{target}}"),
+            unit=units.BytesPerSecondIEC,
+            width=8,
         ),
         graph(
             "Samples refused",
@@ -220,6 +231,7 @@ def _remote_write() -> Sequence[Panel]:
                 "{{target}}: {{status}}",
             ),
             unit=units.Short,
+            width=8,
         ),
         graph(
             "Requests",

@@ -14,6 +14,7 @@ from driftprint.clock import Clock
 from driftprint_server.access.doorkeeper import Doorkeeper
 from driftprint_server.access.identity import Identity, Role
 from driftprint_server.access.passwords import Passwords
+from driftprint_server.access.schemes import COOKIE
 from driftprint_server.access.sessions import Sessions
 from driftprint_server.access.settings import AccessSettings
 from driftprint_server.access.tokens import TOKEN_PREFIX, Tokens
@@ -24,7 +25,6 @@ from driftprint_server.operators import OperatorStore
 ANYONE = Identity(name="anyone", role=Role.OPERATOR)
 """Where there is no login."""
 
-_COOKIE = "driftprint_session"
 _HOUR_SECONDS = 3600.0
 
 
@@ -128,4 +128,4 @@ def is_secure(connection: HTTPConnection) -> bool:
 
 def cookie_name(connection: HTTPConnection) -> str:
     """What the session's cookie is called. With TLS the prefix has browsers refuse one set from elsewhere."""
-    return f"__Host-{_COOKIE}" if is_secure(connection) else _COOKIE
+    return f"__Host-{COOKIE}" if is_secure(connection) else COOKIE

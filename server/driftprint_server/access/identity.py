@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated
 
-from fastapi import Depends, HTTPException, Request
+from fastapi import Depends, HTTPException, Request, Security
+
+from driftprint_server.access.schemes import SESSION, TOKEN
+
+LOG_IN = "log in first, or send a token: Authorization: Bearer TOKEN"
+ASK_FOR_TOKEN = {"WWW-Authenticate": "Bearer"}
+"""The headers of such an answer (RFC 9110, section 11.6.1)."""
 
 
 class Role(str, Enum):
@@ -30,8 +36,17 @@ class Identity:
     name: str
     role: Role
 
+    @property
+    def may_not_act(self) -> str | None:
+        """What a viewer is told who wants to act; None for an operator."""
+        return None if self.role is Role.OPERATOR else f"{self.name} may look, not act; ask an operator"
 
-def viewer(request: Request) -> Identity:
+
+def viewer(
+    request: Request,
+    _token: Annotated[object, Security(TOKEN)] = None,
+    _session: Annotated[object, Security(SESSION)] = None,
+) -> Identity:
     """Whoever may see.
 
     Raises:
@@ -39,7 +54,7 @@ def viewer(request: Request) -> Identity:
     """
     identity = getattr(request.state, "identity", None)
     if not isinstance(identity, Identity):
-        raise HTTPException(401, "log in first, or send a token: Authorization: Bearer TOKEN")
+        raise HTTPException(401, LOG_IN, headers=ASK_FOR_TOKEN)
     return identity
 
 
@@ -49,8 +64,8 @@ def operator(identity: Annotated[Identity, Depends(viewer)]) -> Identity:
     Raises:
         HTTPException: 401 where nobody is logged in, 403 where it is a viewer.
     """
-    if identity.role is not Role.OPERATOR:
-        raise HTTPException(403, f"{identity.name} may look, not act; ask an operator")
+    if objection := identity.may_not_act:
+        raise HTTPException(403, objection)
     return identity
 
 

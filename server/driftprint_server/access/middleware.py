@@ -8,15 +8,17 @@ from urllib.parse import quote
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from driftprint.errors import StoreError
 from driftprint_server.access.doorkeeper import TooManyError
 from driftprint_server.access.gate import Gate, Means, Sender
-from driftprint_server.access.identity import Role
+from driftprint_server.access.identity import ASK_FOR_TOKEN, LOG_IN
 from driftprint_server.access.origins import is_from_elsewhere, is_ours
 from driftprint_server.access.sessions import csrf_token
+from driftprint_server.refusals import not_kept, refuse
+from driftprint_server.rollout.links import PREFIX
 
 CHECK_SECONDS = 10.0
 
@@ -66,9 +68,9 @@ class AccessControl:
             if refusal is None and sender is None and scope["method"] == "POST":
                 receive = await _within_limit(receive)
         except StoreError as error:
-            refusal = _refuse(503, str(error), {"Retry-After": "5"})
+            refusal = not_kept(error)
         except _TooLargeError:
-            refusal = _refuse(413, f"more than {MOST_LOGIN_BYTES} bytes")
+            refusal = refuse(413, f"more than {MOST_LOGIN_BYTES} bytes")
         if refusal is not None:
             await refusal(scope, receive, send)
             return
@@ -85,15 +87,15 @@ class AccessControl:
         headers, settings = connection.headers, self._gate.settings
         path, safe = scope["path"], scope["method"] in _SAFE
         # Devices may call the server otherwise than browsers do, and nobody guesses a bundle's address.
-        if path == "/healthz" or (path.startswith("/bundles/") and scope["method"] == "GET"):
+        if path == "/healthz" or (path.startswith(f"{PREFIX}/") and scope["method"] == "GET"):
             return None, None
         if not is_ours(headers.get("host", ""), login=settings.login, allowed=settings.allowed_hosts):
-            return None, _refuse(421, "this server is not called so; add the name to allowed_hosts in [access]")
+            return None, refuse(421, "this server is not called so; add the name to allowed_hosts in [access]")
         if not safe and is_from_elsewhere(headers, allowed=settings.allowed_hosts):
             said = (
                 "sent by a page of another site; a proxy must hand on the Host header, or allowed_hosts name its host"
             )
-            return None, _refuse(403, said)
+            return None, refuse(403, said)
         if self._is_open(path, scope["method"]) and path != "/login":
             return None, None
         try:
@@ -110,13 +112,13 @@ class AccessControl:
             return None
         if sender.means is Means.BASIC:
             # A browser sends it by itself, whichever site makes it.
-            return _refuse(403, "a name and password are for reading; to act send Authorization: Bearer TOKEN")
+            return refuse(403, "a name and password are for reading; to act send Authorization: Bearer TOKEN")
         if sender.means is Means.SESSION:
             given = headers.get("x-csrf-token", "").encode()
             if not hmac.compare_digest(given, csrf_token(sender.secret).encode()):
-                return _refuse(403, f"the header X-CSRF-Token must be what GET {_SESSION} says")
-        if path != _SESSION and sender.identity.role is not Role.OPERATOR:
-            return _refuse(403, f"{sender.identity.name} may look, not act; ask an operator")
+                return refuse(403, f"the header X-CSRF-Token must be what GET {_SESSION} says")
+        if path != _SESSION and (objection := sender.identity.may_not_act):
+            return refuse(403, objection)
         return None
 
     def _is_open(self, path: str, method: str) -> bool:
@@ -198,11 +200,9 @@ def _unknown(scope: Scope, headers: Headers) -> Response:
     path = scope["path"]
     if path.startswith("/metrics"):
         said = "send a token, or a name and password, as Prometheus does with basic_auth or authorization"
-        return _refuse(401, said, {"WWW-Authenticate": 'Basic realm="driftprint"'})
+        return refuse(401, said, {"WWW-Authenticate": 'Basic realm="driftprint"'})
     if scope["method"] != "GET" or path.startswith("/api/") or "text/html" not in headers.get("accept", ""):
-        return _refuse(
-            401, "log in first, or send a token: Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"}
-        )
+        return refuse(401, LOG_IN, ASK_FOR_TOKEN)
     if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
         # By a link from elsewhere a browser sends no SameSite=Strict cookie, though it may have one.
         return HTMLResponse(_AGAIN)
@@ -214,8 +214,4 @@ def _unknown(scope: Scope, headers: Headers) -> Response:
 def too_many(error: TooManyError) -> Response:
     """What somebody is told who tries too often."""
     said = f"too many attempts; try again in {error.seconds} s"
-    return _refuse(429, said, {"Retry-After": str(error.seconds)})
-
-
-def _refuse(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
-    return JSONResponse({"detail": detail}, status_code=status, headers=headers)
+    return refuse(429, said, {"Retry-After": str(error.seconds)})

@@ -18,9 +18,9 @@ from driftprint_server.access.origins import safe_path
 from driftprint_server.access.sessions import csrf_token
 from driftprint_server.access.users import LONGEST_NAME, LONGEST_PASSWORD
 from driftprint_server.audit import Audit, AuditLine
+from driftprint_server.refusals import refusals
 
 _MOST_LINES = 1000
-_STARTING: dict[int | str, dict[str, object]] = {status: {} for status in (400, 401, 403, 409, 413, 429)}
 
 
 class NamePassword(BaseModel):
@@ -66,12 +66,12 @@ def make_router(*, gate: Gate, audit: Audit, login_page: Path) -> APIRouter:
             return RedirectResponse(safe_path(next), 303)
         return FileResponse(login_page, media_type="text/html")
 
-    @router.get("/api/session", tags=["access"], responses={401: {}})
+    @router.get("/api/session", tags=["access"])
     def session(request: Request, who: Viewer) -> SessionView:
         sender = _sender(request)
         return _view(who, sender.secret if sender else "", login=gate.settings.login)
 
-    @router.post("/api/session", tags=["access"], responses=_STARTING, response_model=SessionView)
+    @router.post("/api/session", tags=["access"], responses=refusals(409, 413), response_model=SessionView)
     async def log_in(request: Request, response: Response, given: NamePassword) -> SessionView | Response:
         """Log in: sets a cookie, which browsers then send by themselves."""
         if not gate.settings.login:
@@ -102,7 +102,7 @@ def make_router(*, gate: Gate, audit: Audit, login_page: Path) -> APIRouter:
         )
         return _view(known.identity, secret, login=True)
 
-    @router.delete("/api/session", tags=["access"], status_code=204, responses={401: {}, 403: {}, 409: {}})
+    @router.delete("/api/session", tags=["access"], status_code=204, responses=refusals(409))
     async def log_out(request: Request, response: Response, who: Viewer) -> None:  # noqa: ARG001
         """Log out: the session is good for nothing any more."""
         sender = _sender(request)
@@ -113,7 +113,7 @@ def make_router(*, gate: Gate, audit: Audit, login_page: Path) -> APIRouter:
             cookie_name(request), path="/", secure=is_secure(request), httponly=True, samesite="strict"
         )
 
-    @router.get("/api/audit", tags=["access"], responses={401: {}})
+    @router.get("/api/audit", tags=["access"])
     def audit_lines(
         who: Viewer,  # noqa: ARG001
         limit: Annotated[int, Query(ge=1, le=_MOST_LINES)] = 100,

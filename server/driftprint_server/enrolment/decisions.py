@@ -34,7 +34,7 @@ class Decision(BaseModel):
     """Unix time in seconds."""
 
 
-class Decisions:
+class EnrolmentDecisions:
     """The decisions, on disk and in memory. Safe to use from several threads.
 
     Args:

@@ -8,7 +8,7 @@ from fnmatch import translate
 
 from driftprint.errors import MessageError
 from driftprint_server.counts import Reason
-from driftprint_server.enrolment.decisions import Decision, Decisions, DeviceKey
+from driftprint_server.enrolment.decisions import Decision, DeviceKey, EnrolmentDecisions
 from driftprint_server.enrolment.settings import EnrolmentSettings, Mode
 from driftprint_server.enrolment.waiting import WaitingDevice, WaitingList
 
@@ -29,7 +29,7 @@ class Enrolment:
         self,
         settings: EnrolmentSettings,
         *,
-        decisions: Decisions,
+        decisions: EnrolmentDecisions,
         waiting: WaitingList,
         on_rejected: Callable[[str, str], None] = lambda _site, _device: None,
     ) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy.pool import StaticPool
 
 from driftprint.errors import MissingExtraError, StoreError
 from driftprint_server.history.tables import META, METADATA, VERSION
+from driftprint_server.history.usage import keep_count
 
 _BUSY_SECONDS = 5.0
 _LOG_PAGES = 10_000  # in the log beside the file before they go into it: windows of many streams touch the same again
@@ -115,6 +116,8 @@ class Database:
         found = db.execute(select(META.c.value).where(META.c.key == "version")).scalar_one()
         if found != str(VERSION):
             raise StoreError(f"the history is of version {found}, this server reads {VERSION}", where=self._where)
+        if self.is_sqlite:  # the other has no cap, so nobody asks whose it is
+            keep_count(db)
 
     def _explain(self, error: Exception) -> StoreError:
         # SQLAlchemy's own message repeats the statement with its values.

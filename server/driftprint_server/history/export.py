@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Row, select, tuple_
 
@@ -17,6 +17,8 @@ from driftprint_server.history.tables import ALERTS, BITS, STREAMS, WINDOWS, unp
 
 _ROWS_AT_ONCE = 5000
 _STREAMS_AT_ONCE = 1000
+
+T = TypeVar("T")
 
 
 class Kind(str, Enum):
@@ -49,65 +51,86 @@ class Export:
     batches: Iterator[list[Cells]]
 
 
-_WINDOW_COLUMNS = {
-    "site": Kind.TEXT,
-    "device": Kind.TEXT,
-    "stream": Kind.TEXT,
-    "instance": Kind.TEXT,
-    "seq": Kind.INTEGER,
-    "time": Kind.TIME,
-    "at": Kind.NUMBER,
-    "outlier_ratio": Kind.NUMBER,
-    "outlier_ratio_by_time": Kind.NUMBER,
-    "evidence": Kind.NUMBER,
-    "frames_per_second": Kind.NUMBER,
-    "frames_total": Kind.INTEGER,
-    "outliers_total": Kind.INTEGER,
-    "alarm": Kind.BOOLEAN,
-    "class_mix_alarm": Kind.BOOLEAN,
-    "camera_faults": Kind.TEXT,
-    "bundle_name": Kind.TEXT,
-    "bundle_version": Kind.INTEGER,
-    "classes": Kind.TEXT,
-    "class_frames": Kind.TEXT,
-}
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """A row of windows, with its stream's and with its classes read."""
 
-_ALERT_COLUMNS = {
-    "site": Kind.TEXT,
-    "device": Kind.TEXT,
-    "stream": Kind.TEXT,
-    "alert_id": Kind.TEXT,
-    "instance": Kind.TEXT,
-    "revision": Kind.INTEGER,
-    "status": Kind.TEXT,
-    "cause": Kind.TEXT,
-    "raised_time": Kind.TIME,
-    "raised_at": Kind.NUMBER,
-    "cleared_time": Kind.TIME,
-    "cleared_at": Kind.NUMBER,
-    "updated_time": Kind.TIME,
-    "updated_at": Kind.NUMBER,
-    "suspected_at": Kind.NUMBER,
-    "outlier_ratio": Kind.NUMBER,
-    "p0": Kind.NUMBER,
-    "frames_per_false_alarm": Kind.NUMBER,
-    "frames_total": Kind.INTEGER,
-    "layers": Kind.TEXT,
-    "classes": Kind.TEXT,
-    "summary": Kind.TEXT,
-    "bundle_name": Kind.TEXT,
-    "bundle_version": Kind.INTEGER,
-}
+    stream: Row[Any]
+    row: Row[Any]
+    classes: dict[str, tuple[int, float]]
+
+    def has(self, cause: Cause) -> bool:
+        return bool(self.row.alarms & BITS[cause])
+
+
+_Columns = Sequence[tuple[str, Kind, Callable[[T], Any]]]
+"""Each with its name, its kind, and where it comes from."""
+
+_WINDOW_COLUMNS: _Columns[_Window] = (
+    ("site", Kind.TEXT, lambda one: one.stream.site),
+    ("device", Kind.TEXT, lambda one: one.stream.device),
+    ("stream", Kind.TEXT, lambda one: one.stream.stream),
+    ("instance", Kind.TEXT, lambda one: unpack_instance(one.row.instance)),
+    ("seq", Kind.INTEGER, lambda one: one.row.seq),
+    ("time", Kind.TIME, lambda one: one.row.at),
+    ("at", Kind.NUMBER, lambda one: one.row.at),
+    ("outlier_ratio", Kind.NUMBER, lambda one: one.row.outlier_ratio),
+    ("outlier_ratio_by_time", Kind.NUMBER, lambda one: one.row.outlier_ratio_by_time),
+    ("evidence", Kind.NUMBER, lambda one: one.row.evidence),
+    ("frames_per_second", Kind.NUMBER, lambda one: one.row.frames_per_second),
+    ("frames_total", Kind.INTEGER, lambda one: one.row.frames_total),
+    ("outliers_total", Kind.INTEGER, lambda one: one.row.outliers_total),
+    ("alarm", Kind.BOOLEAN, lambda one: one.has(Cause.DRIFT)),
+    ("class_mix_alarm", Kind.BOOLEAN, lambda one: one.has(Cause.CLASS_MIX)),
+    ("camera_faults", Kind.TEXT, lambda one: " ".join(fault.value for fault in CAMERA_FAULTS if one.has(fault))),
+    ("bundle_name", Kind.TEXT, lambda one: one.row.bundle_name),
+    ("bundle_version", Kind.INTEGER, lambda one: one.row.bundle_version),
+    ("classes", Kind.TEXT, lambda one: json.dumps({label: ratio for label, (_, ratio) in one.classes.items()})),
+    ("class_frames", Kind.TEXT, lambda one: json.dumps({label: frames for label, (frames, _) in one.classes.items()})),
+)
+
+_ALERT_COLUMNS: _Columns[Row[Any]] = (
+    ("site", Kind.TEXT, lambda row: row.site),
+    ("device", Kind.TEXT, lambda row: row.device),
+    ("stream", Kind.TEXT, lambda row: row.stream),
+    ("alert_id", Kind.TEXT, lambda row: row.alert_id),
+    ("instance", Kind.TEXT, lambda row: unpack_instance(row.instance)),
+    ("revision", Kind.INTEGER, lambda row: row.revision),
+    ("status", Kind.TEXT, lambda row: row.status),
+    ("cause", Kind.TEXT, lambda row: row.cause),
+    ("raised_time", Kind.TIME, lambda row: row.raised_at),
+    ("raised_at", Kind.NUMBER, lambda row: row.raised_at),
+    ("cleared_time", Kind.TIME, lambda row: row.cleared_at),
+    ("cleared_at", Kind.NUMBER, lambda row: row.cleared_at),
+    ("updated_time", Kind.TIME, lambda row: row.updated_at),
+    ("updated_at", Kind.NUMBER, lambda row: row.updated_at),
+    ("suspected_at", Kind.NUMBER, lambda row: row.suspected_at),
+    ("outlier_ratio", Kind.NUMBER, lambda row: row.outlier_ratio),
+    ("p0", Kind.NUMBER, lambda row: row.p0),
+    ("frames_per_false_alarm", Kind.NUMBER, lambda row: row.frames_per_false_alarm),
+    ("frames_total", Kind.INTEGER, lambda row: row.frames_total),
+    ("layers", Kind.TEXT, lambda row: row.layers),
+    ("classes", Kind.TEXT, lambda row: row.classes),
+    ("summary", Kind.TEXT, lambda row: row.summary),
+    ("bundle_name", Kind.TEXT, lambda row: row.bundle_name),
+    ("bundle_version", Kind.INTEGER, lambda row: row.bundle_version),
+)
 
 
 def export_windows(database: Database, asked: Filters) -> Export:
     """Windows, stream by stream, the oldest first."""
-    return Export("windows", _WINDOW_COLUMNS, _batched(_windows(database, asked)))
+    return _export("windows", _WINDOW_COLUMNS, _windows(database, asked))
 
 
 def export_alerts(database: Database, asked: Filters) -> Export:
     """Alerts, the one that was raised first first."""
-    return Export("alerts", _ALERT_COLUMNS, _batched(_alerts(database, asked)))
+    return _export("alerts", _ALERT_COLUMNS, _alerts(database, asked))
+
+
+def _export(name: str, columns: _Columns[T], rows: Iterator[T]) -> Export:
+    cells = [value for _, _, value in columns]
+    filled = (tuple(value(row) for value in cells) for row in rows)
+    return Export(name, {column: kind for column, kind, _ in columns}, _batched(filled))
 
 
 def _batched(rows: Iterator[Cells]) -> Iterator[list[Cells]]:
@@ -125,7 +148,7 @@ def _batched(rows: Iterator[Cells]) -> Iterator[list[Cells]]:
 # SQLite's log from being cut back.
 
 
-def _windows(database: Database, asked: Filters) -> Iterator[Cells]:
+def _windows(database: Database, asked: Filters) -> Iterator[_Window]:
     key = WINDOWS.c.at, WINDOWS.c.instance, WINDOWS.c.seq
     for stream in _streams(database, asked):
         some = select(WINDOWS).where(WINDOWS.c.stream_id == stream.id, *asked.of_windows()).order_by(*key)
@@ -135,7 +158,7 @@ def _windows(database: Database, asked: Filters) -> Iterator[Cells]:
             with database.reading() as db:
                 rows = db.execute(page.limit(_ROWS_AT_ONCE)).all()
             for row in rows:
-                yield _window(stream, row)
+                yield _Window(stream, row, read_classes(row.classes))
             if len(rows) < _ROWS_AT_ONCE:
                 break
             last = rows[-1]
@@ -155,7 +178,7 @@ def _streams(database: Database, asked: Filters) -> Iterator[Row[Any]]:
         last = rows[-1]
 
 
-def _alerts(database: Database, asked: Filters) -> Iterator[Cells]:
+def _alerts(database: Database, asked: Filters) -> Iterator[Row[Any]]:
     key = ALERTS.c.raised_at, ALERTS.c.alert_id
     some = alert_rows().where(*asked.of_streams(), *asked.of_alerts()).order_by(*key).limit(_ROWS_AT_ONCE)
     last: Row[Any] | None = None
@@ -163,63 +186,7 @@ def _alerts(database: Database, asked: Filters) -> Iterator[Cells]:
         page = some if last is None else some.where(tuple_(*key) > (last.raised_at, last.alert_id))
         with database.reading() as db:
             rows = db.execute(page).all()
-        for row in rows:
-            yield _alert(row)
+        yield from rows
         if len(rows) < _ROWS_AT_ONCE:
             break
         last = rows[-1]
-
-
-def _window(stream: Row[Any], row: Row[Any]) -> Cells:
-    classes = read_classes(row.classes)
-    return (
-        stream.site,
-        stream.device,
-        stream.stream,
-        unpack_instance(row.instance),
-        row.seq,
-        row.at,
-        row.at,
-        row.outlier_ratio,
-        row.outlier_ratio_by_time,
-        row.evidence,
-        row.frames_per_second,
-        row.frames_total,
-        row.outliers_total,
-        bool(row.alarms & BITS[Cause.DRIFT]),
-        bool(row.alarms & BITS[Cause.CLASS_MIX]),
-        " ".join(fault.value for fault in CAMERA_FAULTS if row.alarms & BITS[fault]),
-        row.bundle_name,
-        row.bundle_version,
-        json.dumps({label: ratio for label, (_, ratio) in classes.items()}),
-        json.dumps({label: frames for label, (frames, _) in classes.items()}),
-    )
-
-
-def _alert(row: Row[Any]) -> Cells:
-    return (
-        row.site,
-        row.device,
-        row.stream,
-        row.alert_id,
-        unpack_instance(row.instance),
-        row.revision,
-        row.status,
-        row.cause,
-        row.raised_at,
-        row.raised_at,
-        row.cleared_at,
-        row.cleared_at,
-        row.updated_at,
-        row.updated_at,
-        row.suspected_at,
-        row.outlier_ratio,
-        row.p0,
-        row.frames_per_false_alarm,
-        row.frames_total,
-        row.layers,
-        row.classes,
-        row.summary,
-        row.bundle_name,
-        row.bundle_version,
-    )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import ChainMap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from sqlalchemy import Connection, bindparam, delete, func, select, tuple_, update
@@ -21,8 +22,15 @@ _MOST_STREAMS = 200_000  # whose numbers are remembered
 _AT_ONCE = 200  # streams or alerts asked for in one statement
 _ROW_BYTES = 250  # of a row, with its place in the indexes and without its texts
 
+_PORTIONS = 100  # of an SQLite file: so much of it is written at a time
+
 Key = tuple[str, str, str]
 """Site, device and stream."""
+
+_Alert = tuple[Row, list[Row]]
+"""Its row and those of its frames."""
+
+T = TypeVar("T")
 
 
 class History:
@@ -76,24 +84,25 @@ class History:
                 )
                 for message, at in alerts
             ]
-            if self._database.is_sqlite:
-                make_room(db, _bytes(window_rows, alert_rows), max_bytes=self._settings.max_bytes)
-            self._write_windows(db, window_rows)
-            self._write_alerts(db, alert_rows)
+            for some_windows in self._with_room(db, window_rows, _window_bytes):
+                self._write_windows(db, some_windows)
+            for some_alerts in self._with_room(db, alert_rows, _alert_bytes):
+                self._write_alerts(db, some_alerts)
         if len(self._ids) > _MOST_STREAMS:
             self._ids.clear()
         self._ids.update(new)
 
-    def tidy(self, now: float) -> Tidied:
+    def tidy(self, now: float, *, settled: bool = True) -> Tidied:
         """Remove what is older than it may be, and what is too much, in many short transactions.
 
         Args:
             now: Unix time in seconds.
+            settled: whether the clock can be gone by; else nothing is too old.
 
         Raises:
             StoreError: where the database refuses or is away.
         """
-        return tidy(self._database, self._settings, now)
+        return tidy(self._database, self._settings, now if settled else -math.inf)
 
     def _number(self, db: Connection, keys: set[Key]) -> dict[Key, int]:
         """The numbers of streams that are not remembered, given where they have none."""
@@ -111,13 +120,31 @@ class History:
             )
         }
 
+    def _with_room(self, db: Connection, rows: list[T], size: Callable[[T], int]) -> Iterator[list[T]]:
+        """Rows to be written, and room for them: a few at a time, lest a batch that is large needs all there is."""
+        if not self._database.is_sqlite:
+            yield rows
+            return
+        most = self._settings.max_bytes // _PORTIONS
+        portion: list[T] = []
+        needed = 0
+        for row in rows:
+            portion.append(row)
+            needed += size(row)
+            if needed > most:
+                make_room(db, needed, max_bytes=self._settings.max_bytes)
+                yield portion
+                portion, needed = [], 0
+        make_room(db, needed, max_bytes=self._settings.max_bytes)
+        yield portion
+
     def _write_windows(self, db: Connection, rows: list[Row]) -> None:
         if rows:
             # In the order in which they lie: each page is touched once, and replicas never wait for each other.
             rows.sort(key=lambda row: (row["stream_id"], row["instance"], row["seq"]))
             db.execute(self._insert_window, rows)
 
-    def _write_alerts(self, db: Connection, alerts: list[tuple[Row, list[Row]]]) -> None:
+    def _write_alerts(self, db: Connection, alerts: list[_Alert]) -> None:
         if not alerts:
             return
         alerts.sort(key=lambda alert: (alert[0]["alert_id"], alert[0]["revision"]))
@@ -154,26 +181,23 @@ _REPLACED_THUMBNAILS = delete(THUMBNAILS).where(
     < select(func.max(_OTHER.c.revision)).where(_OTHER.c.alert_id == bindparam("id")).scalar_subquery(),
 )
 
-T = TypeVar("T")
-
 
 def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
     for start in range(0, len(items), _AT_ONCE):
         yield items[start : start + _AT_ONCE]
 
 
-def _none(_message: AlertMessage) -> list[Row]:
-    return []
-
-
 def _key(message: WindowRecord | AlertMessage) -> Key:
     return message.site, message.device, message.stream
 
 
-def _bytes(windows: list[Row], alerts: list[tuple[Row, list[Row]]]) -> int:
-    """About what rows will take."""
-    total = sum(_ROW_BYTES + len(row["classes"] or "") for row in windows)
-    for row, frames in alerts:
-        total += 3 * _ROW_BYTES + 2 * len(row["summary"]) + len(row["layers"]) + len(row["classes"])
-        total += sum(_ROW_BYTES + len(frame["jpeg"]) for frame in frames)
-    return total
+def _window_bytes(row: Row) -> int:
+    """About what it will take."""
+    return _ROW_BYTES + len(row["classes"] or "")
+
+
+def _alert_bytes(alert: _Alert) -> int:
+    """About what it will take, with its revision."""
+    row, frames = alert
+    texts = 2 * len(row["summary"]) + len(row["layers"]) + len(row["classes"])
+    return 3 * _ROW_BYTES + texts + sum(_ROW_BYTES + len(frame["jpeg"]) for frame in frames)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated
 
-from fastapi import Depends, HTTPException, Path, Query
+from fastapi import Depends, Path, Query
 
 from driftprint.messages import AlertStatus
 from driftprint.topics import Id
@@ -25,13 +25,7 @@ def window_filters(
     start: Time | None = None,
     end: Time | None = None,
 ) -> Filters:
-    """Which windows are asked for.
-
-    Raises:
-        HTTPException: 422 where the times are the wrong way round.
-    """
-    if start is not None and end is not None and start >= end:
-        raise HTTPException(422, "start must be before end")
+    """Which windows are asked for."""
     return Filters(site, device, stream, start, end)
 
 

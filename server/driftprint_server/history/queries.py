@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Row, Select, cast, func, select
+from sqlalchemy import BigInteger, ColumnElement, Row, Select, cast, exists, false, func, select
 
 from driftprint.messages import CAMERA_FAULTS, AlertStatus, BundleRef, Cause
 from driftprint_server.history.database import Database
-from driftprint_server.history.decisions import AlertKey, Decisions
+from driftprint_server.history.decisions import AlertDecisions, AlertKey
 from driftprint_server.history.tables import ALERTS, BITS, REVISIONS, STREAMS, THUMBNAILS, WINDOWS, unpack_instance
-from driftprint_server.history.views import AlertRecord, AlertRecords, AlertStory, Point, Revision, Series
+from driftprint_server.history.views import AlertRecord, AlertRecords, AlertStory, Point, Revision, Series, StreamNames
+
+_MOST_STREAMS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ class Filters:
             conditions.append(ALERTS.c.cleared_at.is_(None) | (ALERTS.c.cleared_at >= self.start))
         if self.end is not None:
             conditions.append(ALERTS.c.raised_at < self.end)
+        if self.start is not None and self.end is not None and self.start >= self.end:
+            conditions.append(false())  # else one that lasts longer would be found
         if self.statuses:
             conditions.append(ALERTS.c.status.in_([status.value for status in self.statuses]))
         return conditions
@@ -68,11 +72,27 @@ class Queries:
     Args:
         database: keeps the history.
         decisions: keeps acknowledgements and mutes.
+        current: whether an alert is raised still.
     """
 
-    def __init__(self, database: Database, decisions: Decisions) -> None:
+    def __init__(self, database: Database, decisions: AlertDecisions, *, current: Callable[[AlertKey], bool]) -> None:
         self._database = database
         self._decisions = decisions
+        self._current = current
+
+    def streams(self, *, site: str, device: str) -> StreamNames:
+        """The streams of a device that anything is on record of."""
+        on_record = exists().where(WINDOWS.c.stream_id == STREAMS.c.id) | exists().where(
+            ALERTS.c.stream_id == STREAMS.c.id
+        )
+        names = (
+            select(STREAMS.c.stream)
+            .where(STREAMS.c.site == site, STREAMS.c.device == device, on_record)
+            .order_by(STREAMS.c.stream)
+            .limit(_MOST_STREAMS)
+        )
+        with self._database.reading() as db:
+            return StreamNames(streams=tuple(db.execute(names).scalars()))
 
     def series(self, *, site: str, device: str, stream: str, start: float, end: float, points: int) -> Series:
         """A stream between two Unix times, as at most so many points.
@@ -167,7 +187,8 @@ class Queries:
             return db.execute(found).scalar_one_or_none()
 
     def _records(self, rows: Sequence[Row[Any]]) -> list[AlertRecord]:
-        taken, muted = self._decisions.of(row.alert_id for row in rows)
+        keys = [AlertKey(row.site, row.device, row.stream, row.alert_id) for row in rows]
+        taken, muted = self._decisions.of(keys)
         return [
             AlertRecord(
                 site=row.site,
@@ -177,6 +198,7 @@ class Queries:
                 instance=unpack_instance(row.instance),
                 revision=row.revision,
                 status=row.status,
+                current=self._current(key),
                 cause=row.cause,
                 raised_at=row.raised_at,
                 suspected_at=row.suspected_at,
@@ -192,9 +214,9 @@ class Queries:
                 bundle=BundleRef(name=row.bundle_name, version=row.bundle_version),
                 thumbnails=row.thumbnails,
                 acknowledged=taken.get(row.alert_id),
-                muted=muted.get(row.alert_id),
+                muted=muted.get(key.of_stream),
             )
-            for row in rows
+            for row, key in zip(rows, keys, strict=True)
         ]
 
 

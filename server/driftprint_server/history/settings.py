@@ -29,7 +29,8 @@ class HistorySettings(BaseModel):
     keep_alerts_days: Annotated[float, Field(gt=0, le=36_500)] = 365.0
     """Alerts are kept this long after they were last heard of."""
     max_bytes: Annotated[int, Field(ge=10 * MEGABYTE)] = 2_000 * MEGABYTE
-    """The SQLite file stays under this size: the oldest windows go first. PostgreSQL has no such limit."""
+    """The SQLite file stays under this size: the oldest windows go first, of the device that takes most if one takes
+    more than others. PostgreSQL has no such limit."""
     thumbnails: bool = False
     """Whether the frames that alerts carry are kept; they may show people."""
     max_classes: Annotated[int, Field(ge=0, le=1024)] = 20

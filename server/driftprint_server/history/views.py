@@ -43,6 +43,13 @@ class Series(_View):
     points: tuple[Point, ...]
 
 
+class StreamNames(_View):
+    """The streams of a device that anything is on record of, be they run still or not."""
+
+    streams: tuple[str, ...]
+    """By name; 100 at most."""
+
+
 class Acknowledgement(_View):
     """Who has taken an alert on."""
 
@@ -52,7 +59,7 @@ class Acknowledgement(_View):
 
 
 class Mute(_View):
-    """Who has silenced the stream of an alert, and until when."""
+    """Who has silenced a stream, and until when."""
 
     who: str
     at: float
@@ -70,6 +77,8 @@ class AlertRecord(_View):
     instance: str
     revision: int
     status: AlertStatus
+    current: bool
+    """Whether it is raised still; an alert of a device that has since been reset is not, though never cleared."""
     cause: Cause
     raised_at: float
     suspected_at: float | None
@@ -89,6 +98,7 @@ class AlertRecord(_View):
     """How many there are, numbered from 0."""
     acknowledged: Acknowledgement | None
     muted: Mute | None
+    """What holds for its stream now, whichever alert it was made by."""
 
 
 class AlertRecords(_View):

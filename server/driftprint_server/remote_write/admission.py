@@ -2,50 +2,76 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from driftprint.clock import Clock
 from driftprint.errors import MessageError
+from driftprint.messages import AlertMessage
 from driftprint_server.caps import CapSettings
 from driftprint_server.counts import Reason
 from driftprint_server.device import MOST_STREAMS
 from driftprint_server.enrolment.gate import matcher
 from driftprint_server.enrolment.settings import EnrolmentSettings, Mode
 from driftprint_server.records import FleetMessage
-from driftprint_server.remote_write.samples import Sampler
-from driftprint_server.sinks import Accepted
+from driftprint_server.series import (
+    SERIES_OF_DEVICE,
+    SERIES_OF_STREAM,
+    TURN_SECONDS,
+    DeviceKey,
+    Names,
+    SeriesAccount,
+    is_stream,
+    part_of,
+    series_of_device,
+    series_of_part,
+)
 
-ACTIVE_SECONDS = 3600.0
-"""A series that was not written for this long, or for up to twice as long, is no longer counted."""
-
-_DeviceKey = tuple[str, str]
+_HASHES = "q"
+"""Names are kept as the bytes of an array of this type, for they are those of a million devices."""
+_HASH_BYTES = array(_HASHES).itemsize
 
 
 @dataclass(slots=True)
-class _Active:
-    """What a device has lately written: hashes, for the names would take many times as much memory."""
+class _Heard:
+    """What a device has lately named, by the part of it that spoke."""
 
-    series: set[int] = field(default_factory=set)
-    """Of this hour."""
-    former: set[int] = field(default_factory=set)
-    """Of the hour before, and not of this one."""
-    streams: dict[str, bool] = field(default_factory=dict)
-    """Whether they are of this hour."""
+    parts: dict[str, bytes] = field(default_factory=dict)
+    """Since the last turn."""
+    silent: dict[str, bytes] = field(default_factory=dict)
+    """In the hour before, and not since."""
 
-    def __len__(self) -> int:
-        return len(self.series) + len(self.former)
+    def names(self, part: str) -> bytes | None:
+        """None where it was not heard lately."""
+        return self.parts.get(part, self.silent.get(part))
 
-    def turn(self) -> None:
-        """An hour is over."""
-        self.series, self.former = set(), self.series
-        self.streams = {name: False for name, of_this_hour in self.streams.items() if of_this_hour}
+    def streams(self) -> int:
+        """How many have lately spoken."""
+        return _streams(self.parts) + _streams(self.silent)
+
+    def hear(self, part: str, names: bytes) -> None:
+        """A part has named this."""
+        self.silent.pop(part, None)
+        self.parts[part] = names
+
+    def series(self) -> int:
+        """How many series it has lately made, at most."""
+        if not self.parts and not self.silent:
+            return 0
+        return SERIES_OF_DEVICE + _series(self.parts) + _series(self.silent)
+
+    def turn(self) -> int:
+        """An hour is over; returns how many series are no longer counted."""
+        fewer = _series(self.silent) + (0 if self.parts else SERIES_OF_DEVICE)
+        self.parts, self.silent = {}, self.parts
+        return fewer
 
 
 class Admission:
     """Admits messages of devices that are enrolled, and that do not make too much of the databases.
 
-    What is counted are the series written in the last hour, as databases of time series do. So a device that has made
-    too many, with a class or a bundle of another name in each message, is let in again once they have gone cold.
+    What a device has not written for an hour or two is no longer counted, as in databases of time series.
 
     Args:
         enrolment: which devices are taken in; a replica knows of no operator's decisions.
@@ -59,13 +85,12 @@ class Admission:
         self, enrolment: EnrolmentSettings, caps: CapSettings, *, max_devices: int, max_classes: int, clock: Clock
     ) -> None:
         self._listed = matcher(enrolment.devices) if enrolment.mode is not Mode.OPEN else lambda _name: True
-        self._caps = caps
         self._max_devices = max_devices
         self._clock = clock
-        self._sampler = Sampler(max_classes)
-        self._devices: dict[_DeviceKey, _Active] = {}
-        self._series = 0
-        self._turn_at = clock.now().monotonic + ACTIVE_SECONDS
+        self._names = Names(max_classes)
+        self._account = SeriesAccount(per_device=caps.series_per_device, overall=caps.series)
+        self._devices: dict[DeviceKey, _Heard] = {}
+        self._turn_at = clock.now().monotonic + TURN_SECONDS
 
     @property
     def devices(self) -> int:
@@ -74,8 +99,8 @@ class Admission:
 
     @property
     def series(self) -> int:
-        """So many have lately been written."""
-        return self._series
+        """So many have lately been written, at most."""
+        return self._account.total
 
     def knows(self, site: str, device: str) -> bool:
         """Whether a device has lately written something. From any thread."""
@@ -88,48 +113,46 @@ class Admission:
             MessageError: with reason ``not_enrolled``, ``too_many_devices``, ``too_many_streams`` or
                 ``too_many_series``; it has then cost nothing.
         """
-        if (now := self._clock.now()).monotonic >= self._turn_at:
-            self._turn(now.monotonic)
-        key = (message.site, message.device)
-        active = self._devices[key] if key in self._devices else self._new(key)
-        stream: str | None = getattr(message, "stream", None)
-        if stream is not None and stream not in active.streams and len(active.streams) >= MOST_STREAMS:
+        if (now := self._clock.now().monotonic) >= self._turn_at:
+            self._turn(now)
+        key, part = (message.site, message.device), part_of(message)
+        known = self._devices.get(key)
+        heard = known or self._new(key)
+        former = heard.names(part)
+        if former is None and is_stream(part) and heard.streams() >= MOST_STREAMS:
             raise MessageError(f"a device may have {MOST_STREAMS} streams", reason=Reason.TOO_MANY_STREAMS)
-        samples = self._sampler.samples(Accepted(message, now.wall), 0, 0.0)
-        series = {hash((spec.name, labels)) for spec, labels, _, _ in samples}
-        if not series <= active.series:
-            self._count(active, series)
-        if stream is not None:
-            active.streams[stream] = True
-        self._devices[key] = active
+        alert = isinstance(message, AlertMessage)
+        names = former if alert and former is not None else _packed(self._names.of(message))
+        if names != former:
+            before = {} if former is None else series_of_part(key, part, array(_HASHES, former))
+            after = series_of_part(key, part, array(_HASHES, names))
+            if known is None:
+                after = {**series_of_device(key), **after}
+            self._account.admit(key, had=heard.series, before=before, said=after, after=after, alert=alert)
+        heard.hear(part, names)
+        self._devices[key] = heard
 
-    def _new(self, key: _DeviceKey) -> _Active:
+    def _new(self, key: DeviceKey) -> _Heard:
         name = "/".join(key)
         if not self._listed(name):
             raise MessageError(f"{name} is not enrolled", reason=Reason.NOT_ENROLLED)
         if len(self._devices) >= self._max_devices:
             raise MessageError(f"{self._max_devices} devices are known already", reason=Reason.TOO_MANY_DEVICES)
-        return _Active()
-
-    def _count(self, active: _Active, series: set[int]) -> None:
-        more = len(series - active.series - active.former)
-        if more and len(active) + more > self._caps.series_per_device:
-            raise MessageError(
-                f"{len(active) + more} series in an hour, a device may have {self._caps.series_per_device}",
-                reason=Reason.TOO_MANY_SERIES,
-            )
-        if more and self._series + more > self._caps.series:
-            raise MessageError(
-                f"all devices together have {self._series} series of {self._caps.series}",
-                reason=Reason.TOO_MANY_SERIES,
-            )
-        active.series |= series
-        active.former -= series
-        self._series += more
+        return _Heard()
 
     def _turn(self, now: float) -> None:
-        for active in self._devices.values():
-            active.turn()
-        self._devices = {key: active for key, active in self._devices.items() if active}
-        self._series = sum(map(len, self._devices.values()))
-        self._turn_at = now + ACTIVE_SECONDS
+        self._account.turn(fewer=sum(heard.turn() for heard in self._devices.values()))
+        self._devices = {key: heard for key, heard in self._devices.items() if heard.silent}
+        self._turn_at = now + TURN_SECONDS
+
+
+def _streams(parts: Iterable[str]) -> int:
+    return sum(map(is_stream, parts))
+
+
+def _series(parts: Mapping[str, bytes]) -> int:
+    return SERIES_OF_STREAM * _streams(parts) + sum(map(len, parts.values())) // _HASH_BYTES
+
+
+def _packed(names: set[int]) -> bytes:
+    return array(_HASHES, sorted(names)).tobytes()

@@ -24,9 +24,15 @@ REQUESTS = Spec(
     ("target", "status"),
     "Requests made, by the HTTP status of the answer, or unreachable where there was none.",
 )
+BYTES = Spec(
+    "driftprint_remote_write_bytes_total",
+    "counter",
+    ("target",),
+    "Of the samples that the target has taken, compressed.",
+)
 SECONDS = Spec("driftprint_remote_write_seconds_total", "counter", ("target",), "Time spent waiting for answers.")
 
-CATALOGUE = (SAMPLES, DROPPED, REQUESTS, SECONDS)
+CATALOGUE = (SAMPLES, DROPPED, REQUESTS, BYTES, SECONDS)
 """In the order of exposition."""
 
 UNREACHABLE = "unreachable"
@@ -39,6 +45,7 @@ class WriteCounts:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._samples = 0
+        self._bytes = 0
         self._dropped: Counter[str] = Counter()
         self._requests: Counter[str] = Counter()
         self._seconds = 0.0
@@ -50,10 +57,11 @@ class WriteCounts:
             self._seconds += seconds
             return self._requests[status]
 
-    def taken(self, samples: int) -> None:
-        """The target took samples."""
+    def taken(self, samples: int, size: int) -> None:
+        """The target took samples, in so many bytes."""
         with self._lock:
             self._samples += samples
+            self._bytes += size
 
     def drop(self, status: str, samples: int) -> None:
         """The target refused samples for good."""
@@ -64,6 +72,11 @@ class WriteCounts:
     def samples(self) -> int:
         """Samples taken."""
         return self._samples
+
+    @property
+    def bytes_taken(self) -> int:
+        """Of the samples taken."""
+        return self._bytes
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -105,5 +118,6 @@ class WriteCollector(Collector):
             for spec, by_status in ((DROPPED, counts.dropped), (REQUESTS, counts.requests)):
                 for status, total in sorted(by_status.items()):
                     families.add(spec, (target, status), total)
+            families.add(BYTES, (target,), counts.bytes_taken)
             families.add(SECONDS, (target,), counts.seconds)
         yield from families.metrics()

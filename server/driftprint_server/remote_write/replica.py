@@ -6,7 +6,6 @@ users, or a store, it refuses to begin.
 
 from __future__ import annotations
 
-import queue
 import threading
 
 from driftprint.clock import Clock
@@ -17,8 +16,9 @@ from driftprint_server.config import ServerSettings
 from driftprint_server.counts import Counts
 from driftprint_server.daemon import Daemon
 from driftprint_server.enrolment.settings import Mode
+from driftprint_server.inbox import Inbox
 from driftprint_server.keepers import Relay
-from driftprint_server.link import Link, Received
+from driftprint_server.link import Link
 from driftprint_server.metrics import ServerCollector, exposition
 from driftprint_server.remote_write.admission import Admission
 from driftprint_server.remote_write.counts import WriteCollector
@@ -42,7 +42,7 @@ class Replica:
         _check(settings)
         self._settings = settings
         ending = threading.Event()
-        inbox: queue.SimpleQueue[Received] = queue.SimpleQueue()
+        inbox = Inbox()
         counts = Counts()
         max_classes = settings.fleet.max_classes
         admission = Admission(

@@ -16,16 +16,19 @@ from driftprint.tls import client_context
 from driftprint.version import VERSION
 from driftprint_server.remote_write.counts import UNREACHABLE, WriteCounts
 from driftprint_server.remote_write.settings import RemoteWriteSettings
+from driftprint_server.remote_write.wire import NOTHING
+from driftprint_server.retry_after import retry_after
 
 FIRST_RETRY_SECONDS = 0.1
 LONGEST_RETRY_SECONDS = 30.0
 _MOST_TEXT = 300  # characters of an answer
 
 _SAMPLES_REFUSED = frozenset((400, 409, 413, 422))
-"""Said of the samples: by Prometheus and Mimir, by Thanos, of their size, by Mimir again. Any other refusal is said of
-us (a wrong address, token or tenant), and samples must not be lost for it."""
+"""Said of the samples: by Prometheus and Mimir, by Thanos, of their size, by Mimir again; see `Sender.check`. Any other
+refusal is said of us (a wrong address, token or tenant), and samples must not be lost for it."""
 _TOO_OLD = "too old sample"
 """Of samples beyond its out-of-order window Prometheus 2.42 says so with status 500."""
+_WRONG_ADDRESS = "nothing takes remote write there: see to the path of url, and whether it begins with http or https"
 
 
 class RefusedError(Exception):
@@ -108,6 +111,17 @@ class Sender:
             if self._next_at > begin + self._settings.give_up_after_seconds or self._wait(self._next_at - now):
                 raise self._error()
 
+    def check(self) -> None:
+        """After a refusal, make sure that it was said of the samples, by a request without any.
+
+        VictoriaMetrics answers 400 at any wrong path, and so does a server that speaks HTTPS to one who does not. What
+        takes remote write takes such a request.
+
+        Raises:
+            StoreError: where that is refused as well, or not taken now.
+        """
+        self.send(NOTHING)
+
     def close(self) -> None:
         """Close the connection."""
         self._pool.clear()
@@ -124,31 +138,35 @@ class Sender:
             return False
         status, text = answer.status, answer.data[:_MOST_TEXT].decode(errors="replace").strip()
         if 200 <= status < 300:
-            self._answered(status, begin)
+            self._took(status, begin)
             return True
+        what = f"answers {status} {text}".strip()
         if status in _SAMPLES_REFUSED or (status >= 500 and _TOO_OLD in text):
-            if is_news(total := self._answered(status, begin)):
-                self._log.warning("samples refused", status=status, what=text, total=total)
-            raise RefusedError(status, text)
-        self._failed(str(status), begin, f"answers {status} {text}".strip(), answer.headers.get("Retry-After"))
+            if body != NOTHING:
+                if is_news(total := self._counts.request(str(status), self._clock.now().monotonic - begin)):
+                    self._log.warning("samples refused", status=status, what=text, total=total)
+                raise RefusedError(status, text)
+            what += f"; {_WRONG_ADDRESS}"
+        self._failed(str(status), begin, what, answer.headers.get("Retry-After"))
         if status == HTTPStatus.TOO_MANY_REQUESTS or status >= 500:
             return False
         raise self._error()
 
-    def _answered(self, status: int, begin: float) -> int:
+    def _took(self, status: int, begin: float) -> None:
         if self._problem:
             self._log.info("the target answers again")
         self._failures, self._problem = 0, ""
-        return self._counts.request(str(status), self._clock.now().monotonic - begin)
+        self._counts.request(str(status), self._clock.now().monotonic - begin)
 
-    def _failed(self, status: str, begin: float, what: str, retry_after: str | None = None) -> None:
+    def _failed(self, status: str, begin: float, what: str, retry_after_header: str | None = None) -> None:
         now = self._clock.now().monotonic
         total = self._counts.request(status, now - begin)
         backoff = min(FIRST_RETRY_SECONDS * 2 ** min(self._failures, 20), LONGEST_RETRY_SECONDS)
-        self._next_at = now + max(backoff * self._random.uniform(0.5, 1.0), _seconds(retry_after))
+        asked = retry_after(retry_after_header, now=self._clock.now().wall, most=LONGEST_RETRY_SECONDS)
+        self._next_at = now + max(backoff * self._random.uniform(0.5, 1.0), asked)
         self._failures += 1
-        self._problem = what
-        if is_news(total):
+        begins, self._problem = not self._problem, what
+        if begins or is_news(total):
             self._log.error("samples are not taken", status=status, what=what, total=total)
 
     def _error(self) -> StoreError:
@@ -168,13 +186,3 @@ def _headers(settings: RemoteWriteSettings) -> dict[str, str]:
         "User-Agent": f"driftprint/{VERSION}",
         "X-Prometheus-Remote-Write-Version": "0.1.0",  # the specification's 1.0 calls itself so
     }
-
-
-def _seconds(retry_after: str | None) -> float:
-    """What ``Retry-After`` says, as seconds or as a date; nought where it says neither."""
-    if retry_after is None:
-        return 0.0
-    try:
-        return min(urllib3.Retry().parse_retry_after(retry_after), LONGEST_RETRY_SECONDS)
-    except (urllib3.exceptions.InvalidHeader, OverflowError):
-        return 0.0

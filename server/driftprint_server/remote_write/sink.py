@@ -21,7 +21,8 @@ class RemoteWrite:
     """A sink that writes samples at the time at which they were true.
 
     Prometheus refuses a request as a whole for one sample that it does not like. So what is refused is halved, until
-    the messages at fault stand alone: they are dropped and counted, and cost no other device anything.
+    the messages at fault stand alone: they are dropped and counted, and cost no other device anything. Before that it
+    is made sure that something takes remote write there at all.
 
     Args:
         sender: where to.
@@ -40,6 +41,8 @@ class RemoteWrite:
         self._max_samples = max_samples
         self._sampler = Sampler(max_classes)
         self._encoder = Encoder()
+        self._reached = False
+        """Whether the batch that is being written, or a request without samples after a refusal, was taken."""
 
     @property
     def problem(self) -> str | None:
@@ -50,14 +53,15 @@ class RemoteWrite:
         """Write a batch.
 
         Raises:
-            StoreError: where the far side does not take it now. Part of it may have been taken; written again, it
-                is the same samples.
+            StoreError: where the far side does not take it now, or where it is none that takes remote write. Part of it
+                may have been taken; written again, it is the same samples.
         """
         now = self._clock.now().wall
         dated = [(round(1000 * accepted.at), accepted) for accepted in batch]
         # A device's messages stand together, for those at fault are often one device's, and in the order of time.
         dated.sort(key=lambda pair: (pair[1].message.site, pair[1].message.device, pair[0]))
         messages = [self._sampler.samples(accepted, at, now) for at, accepted in dated]
+        self._reached = False
         for request in _requests(messages, self._max_samples):
             self._send(request)
 
@@ -67,9 +71,13 @@ class RemoteWrite:
 
     def _send(self, messages: Sequence[_Message]) -> None:
         samples = [sample for message in messages for sample in message]
+        body = compress(self._encoder.encode(samples))
         try:
-            self._sender.send(compress(self._encoder.encode(samples)))
+            self._sender.send(body)
         except RefusedError as refusal:
+            if not self._reached:
+                self._sender.check()
+                self._reached = True
             if len(messages) == 1:
                 self._counts.drop(str(refusal.status), len(samples))
                 return
@@ -77,7 +85,8 @@ class RemoteWrite:
             self._send(messages[:half])
             self._send(messages[half:])
         else:
-            self._counts.taken(len(samples))
+            self._reached = True
+            self._counts.taken(len(samples), len(body))
 
 
 def _requests(messages: Sequence[_Message], max_samples: int) -> Iterator[list[_Message]]:

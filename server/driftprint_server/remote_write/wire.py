@@ -1,7 +1,7 @@
 """Remote write's request body: the protobuf message ``prometheus.WriteRequest``, compressed by snappy's block format.
 
-Encoded by hand, since generated code makes an object of every label and every sample. Of a series all but the samples
-is always the same bytes, which are kept.
+Encoded by hand, since generated code makes an object of every label and every sample. The bytes of labels are kept, not
+those of series: of these a large fleet has more than a replica has room for, while few labels make them all.
 
 The form: https://prometheus.io/docs/specs/prw/remote_write_spec/ (version 1.0) and
 https://protobuf.dev/programming-guides/encoding/.
@@ -10,15 +10,16 @@ https://protobuf.dev/programming-guides/encoding/.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from typing import TypeAlias
 
 import cramjam
 
 from driftprint.exposition import Spec
 from driftprint_server.remote_write.samples import Sample
 
-MOST_SERIES = 200_000
-"""Series whose bytes are kept: about 100 MB."""
+MOST_VALUES = 50_000
+"""Values of a label whose bytes are kept: about 10 MB."""
 
 # The tags of the fields: number * 8 + wire type.
 _TIMESERIES = b"\x0a"  # WriteRequest.timeseries = 1, and so TimeSeries.labels and Label.name
@@ -30,29 +31,44 @@ _NUMBER = b"\x09"  # Sample.value = 1, a double
 _AT = b"\x10"  # Sample.timestamp = 2, a varint
 
 _double = struct.Struct("<cd").pack
+_NUMBER_SIZE = 9
 
-SeriesKey = tuple[str, tuple[str, ...]]
-"""A metric's name and the values of its labels."""
+
+class _Values(dict[str, bytes]):
+    """The bytes of one label with any value, as they are needed; when there are too many it begins anew."""
+
+    def __init__(self, name: str, most: int) -> None:
+        super().__init__()
+        self._name = name
+        self._most = most
+
+    def __missing__(self, value: str) -> bytes:
+        if len(self) >= self._most:
+            self.clear()
+        self[value] = encoded = _label(self._name, value)
+        return encoded
+
+
+_Layout: TypeAlias = tuple[bytes, tuple[tuple[int, _Values], ...]]
+"""Of a family's labels: the bytes of its name, and then by the labels' names where each value stands."""
 
 
 class Encoder:
     """Makes requests of samples.
 
     Args:
-        most_series: series whose bytes are kept: those that were needed last.
+        most_values: of each label, whose bytes are kept.
     """
 
-    def __init__(self, most_series: int = MOST_SERIES) -> None:
-        # Two halves: what is needed moves into the new one, and when that is full the old one goes. So a look is a look
-        # into a plain dictionary.
-        self._half = max(most_series // 2, 1)
-        self._new: dict[SeriesKey, bytes] = {}
-        self._old: dict[SeriesKey, bytes] = {}
+    def __init__(self, most_values: int = MOST_VALUES) -> None:
+        self._most_values = most_values
+        self._values: dict[str, _Values] = {}
+        self._layouts: dict[str, _Layout] = {}
 
     @property
     def kept(self) -> int:
-        """Series whose bytes are kept."""
-        return len(self._new) + len(self._old)
+        """Values of labels whose bytes are kept."""
+        return sum(map(len, self._values.values()))
 
     def encode(self, samples: Iterable[Sample]) -> bytes:
         """One request, not yet compressed.
@@ -60,42 +76,38 @@ class Encoder:
         Args:
             samples: those of one series in the order of time.
         """
-        by_series: dict[SeriesKey, bytes] = {}
-        at, tail = -1, b""
-        for spec, labels, value, milliseconds in samples:
+        by_labels: dict[bytes, bytes] = {}
+        at, head, tail = -1, b"", b""
+        for spec, values, value, milliseconds in samples:
             if milliseconds != at:
                 at, tail = milliseconds, _AT + varint(milliseconds)
-            sample = _double(_NUMBER, value) + tail
-            key = (spec.name, labels)
-            known = by_series.get(key) or self._new.get(key) or self._labels_of(key, spec)
-            by_series[key] = known + _SAMPLE + _LENGTHS[len(sample)] + sample
+                head = _SAMPLE + varint(_NUMBER_SIZE + len(tail))
+            labels, others = self._layouts.get(spec.name) or self._layout(spec)
+            for index, encoded in others:
+                labels += encoded[values[index]]
+            by_labels[labels] = by_labels.get(labels, labels) + head + _double(_NUMBER, value) + tail
         parts: list[bytes] = []
-        for series in by_series.values():
+        for series in by_labels.values():
             parts += (_TIMESERIES, _LENGTHS[size] if (size := len(series)) < _MOST_SHORT else varint(size), series)
         return b"".join(parts)
 
-    def _labels_of(self, key: SeriesKey, spec: Spec) -> bytes:
-        encoded = self._old.pop(key, None) or encode_labels(spec, key[1])
-        self._new[key] = encoded
-        if len(self._new) >= self._half:
-            self._new, self._old = {}, self._new
-        return encoded
-
-
-def encode_labels(spec: Spec, values: Sequence[str]) -> bytes:
-    """The labels of a series: sorted by name, without empty ones, as the specification asks."""
-    labels = [("__name__", spec.name), *zip(spec.labels, values, strict=True)]
-    parts: list[bytes] = []
-    for name, value in sorted(labels):
-        if value:
-            body = _text(_NAME, name) + _text(_VALUE, value)
-            parts += (_LABEL, varint(len(body)), body)
-    return b"".join(parts)
+    def _layout(self, spec: Spec) -> _Layout:
+        """Sorted by name, as the specification asks: ``__name__`` comes before every name that we use."""
+        others = []
+        for name in sorted(spec.labels):
+            values = self._values.setdefault(name, _Values(name, self._most_values))
+            others.append((spec.labels.index(name), values))
+        self._layouts[spec.name] = layout = (_label("__name__", spec.name), tuple(others))
+        return layout
 
 
 def compress(request: bytes) -> bytes:
     """In snappy's block format, as remote write has it."""
     return bytes(cramjam.snappy.compress_raw(request))
+
+
+NOTHING = compress(b"")
+"""A request without samples."""
 
 
 def varint(number: int) -> bytes:
@@ -114,6 +126,14 @@ def varint(number: int) -> bytes:
 
 _MOST_SHORT = 1024
 _LENGTHS = tuple(varint(number) for number in range(_MOST_SHORT))
+
+
+def _label(name: str, value: str) -> bytes:
+    """One label of a series; nothing where it is empty, as the specification asks."""
+    if not value:
+        return b""
+    body = _text(_NAME, name) + _text(_VALUE, value)
+    return _LABEL + varint(len(body)) + body
 
 
 def _text(tag: bytes, text: str) -> bytes:

@@ -7,6 +7,8 @@ import os
 import re
 import secrets
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from driftprint_server.rollout.model import BundleId
 
 _ID = re.compile(r"(?P<name>[A-Za-z0-9_.-]{1,64})-(?P<version>0|[1-9][0-9]{0,9})")
 _MOST = Limits()
+_UPLOAD = ".upload"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +105,19 @@ class Catalogue:
         with self._lock:
             return self._look(path, bundle) if path.exists() else None
 
-    def zip_file(self, bundle: BundleId) -> Path | None:
+    def zip_file(self, bundle: BundleId, *, digest: str = "") -> Path | None:
         """A bundle as a zip file, for a device; None where there is none that could be rolled out.
+
+        Args:
+            bundle: which.
+            digest: of its contents; with others there is none. Empty for any.
 
         Raises:
             BundleError: where it cannot be read.
             StoreError: where its zip file cannot be written.
         """
         listed = self.find(bundle)
-        if listed is None or listed.problem:
+        if listed is None or listed.problem or digest not in ("", listed.digest):
             return None
         if listed.path.is_file():
             return listed.path
@@ -134,7 +141,7 @@ class Catalogue:
         Raises:
             StoreError: where it cannot be made.
         """
-        path = self._folder / f".{secrets.token_hex(8)}.upload"
+        path = self._folder / f".{secrets.token_hex(8)}{_UPLOAD}"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             path.touch(exist_ok=False, mode=0o644)
@@ -142,11 +149,18 @@ class Catalogue:
             raise StoreError(f"cannot be written ({error.strerror})", where=str(self._folder)) from None
         return path
 
-    def adopt(self, upload: Path) -> tuple[Listed, bool]:
+    def forget_uploads(self) -> None:
+        """Remove what is left of uploads that a kill has cut off. Only for when none is under way."""
+        for path in self._folder.glob(f".*{_UPLOAD}"):
+            with suppress(OSError):  # it takes room, and no more
+                path.unlink()
+
+    def adopt(self, upload: Path, note: Callable[[Listed], None] = lambda _new: None) -> tuple[Listed, bool]:
         """Take a file in under its bundle's name, as a whole or not at all.
 
         Args:
             upload: as `room_for_upload` gave it. It is gone afterwards.
+            note: told of a new one before it is there.
 
         Returns:
             The bundle, and whether it is new here.
@@ -168,6 +182,7 @@ class Catalogue:
                         f"{contents.bundle} is here already, with other contents",
                         fix="export it again with a higher version",
                     )
+                note(contents.listed(contents.bundle, target))
                 upload.replace(target)
                 return self._look(target, contents.bundle), True
         except OSError as error:
@@ -201,10 +216,7 @@ class Catalogue:
             contents = _read(path, self._trusted)
         except BundleError as error:
             return Listed(bundle, path, 0, problem=explain(error, path))
-        problem = "" if contents.bundle == bundle else f"is {contents.bundle}, not {bundle}; rename it"
-        return Listed(
-            bundle, path, contents.bytes, contents.description, contents.signed_by, problem, digest=contents.digest
-        )
+        return contents.listed(bundle, path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +226,11 @@ class _Contents:
     description: str
     signed_by: str | None
     digest: str
+
+    def listed(self, name: BundleId, path: Path) -> Listed:
+        """As a bundle in the folder, by its file's name."""
+        problem = "" if self.bundle == name else f"is {self.bundle}, not {name}; rename it"
+        return Listed(name, path, self.bytes, self.description, self.signed_by, problem, self.digest)
 
 
 def _read(path: Path, trusted: TrustedKeys | None) -> _Contents:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TypeVar
@@ -14,8 +13,8 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from driftprint.bundle_files import Limits, read_files, zip_files
 from driftprint.errors import BundleError, ConfigError, DriftprintError
+from driftprint.tls import client_context
 from driftprint.version import VERSION
-from driftprint_server.rollout.bundles import parse_id
 from driftprint_server.rollout.views import BundleView, RolloutDetail, RolloutsView, RolloutView
 
 TIMEOUT_SECONDS = 60.0
@@ -55,10 +54,7 @@ class RolloutClient:
         self._headers = {"Accept": "application/json", "User-Agent": f"driftprint/{VERSION}"}
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token}"
-        try:
-            context = ssl.create_default_context(cafile=ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"holds no certificate that can be read ({error})", where=str(ca_file)) from None
+        context = client_context(ca_file, where="--ca-file")
         self._pool = urllib3.PoolManager(num_pools=1, retries=False, timeout=TIMEOUT_SECONDS, ssl_context=context)
 
     def all(self) -> RolloutsView:
@@ -75,12 +71,14 @@ class RolloutClient:
         Args:
             name: the id itself, or a bundle, as in ``parts-2``: the latest rollout of it; None for the latest of all.
         """
-        if name is not None and parse_id(name) is None:
-            return name
         for rollout in self.all().rollouts:
-            if name in (None, rollout.bundle):
+            if name in (None, rollout.id, rollout.bundle):
                 return rollout.id
-        raise RefusedError(f"there is no rollout{'' if name is None else f' of {name}'}", where=self._server)
+        raise RefusedError(
+            "there is no rollout" if name is None else f"there is no rollout {name}, and none of such a bundle",
+            where=self._server,
+            fix="driftprint rollout status lists all; a bundle is named with its version, as in parts-2",
+        )
 
     def get(self, rollout_id: str) -> RolloutDetail:
         """A rollout with its streams and its history."""
@@ -173,9 +171,6 @@ class RolloutClient:
 def _detail(data: bytes) -> str:
     """What an answer says is wrong."""
     try:
-        detail = json.loads(data)["detail"]
-        if isinstance(detail, list):  # of fields
-            return "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in detail)
-        return str(detail)
+        return str(json.loads(data)["detail"])
     except (ValueError, LookupError, TypeError):  # a proxy's, perhaps
         return data[:_MOST_TEXT].decode(errors="replace").strip()

@@ -1,15 +1,16 @@
 """A rollout's course: what it makes of a look at the fleet. Pure, and the same look twice changes nothing.
 
 Each look follows the streams, stops the rollout where too much speaks against it, else goes on to the next stage where
-the present one has been quiet for long enough, and tells those who are reached.
+the present one has run well for long enough and nothing holds it, and tells those who are reached.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from driftprint_server.rollout.evidence import follow, told, weigh
+from driftprint_server.rollout.evidence import allowed, follow, told, weigh
+from driftprint_server.rollout.holding import held, in_alarm, is_tried, out_of_sight, untried
 from driftprint_server.rollout.model import (
     SERVER,
     DeviceKey,
@@ -22,13 +23,7 @@ from driftprint_server.rollout.model import (
     StreamKey,
 )
 from driftprint_server.rollout.plan import fits, select
-
-LEAST_FAILURES = 2
-"""So many devices must fail for a rollout to stop, or all that have been told."""
-MOST_FAILING = 0.05
-"""And more than this share of those that have been told."""
-
-_SHOWN = 3  # devices named in a reason
+from driftprint_server.rollout.share import are_many, named
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +91,7 @@ def evidence(rollout: Rollout, facts: Mapping[StreamKey, Facts], streams: Mappin
     return weigh(
         facts.values(),
         (each for each in fitting if each.key not in facts and each.bundle != rollout.bundle),
-        promise=max((each.promise for each in fitting), default=0.0),
+        promise=allowed((known.new.frames, streams[key].promise) for key, known in facts.items() if key in streams),
     )
 
 
@@ -132,22 +127,56 @@ def _onward(
     reason = _too_many_failed(failed, {key.of_device for key in facts}) or _too_many_alarms(found)
     if reason:
         stopped = replace(
-            rollout, status=Status.STOPPED, back=True, reason=reason, settled_at=None, revision=rollout.revision + 1
+            rollout,
+            status=Status.STOPPED,
+            back=True,
+            reason=reason,
+            stopped_by=SERVER,
+            settled_at=None,
+            hold=None,
+            revision=rollout.revision + 1,
         )
         return stopped, [Step(rollout.id, now, SERVER, "stop", reason)]
-    running = any(sighting.bundle == rollout.bundle for sighting in members.values())
-    waiting = any(
+    awaited = not all_told or any(
         sighting.online and sighting.bundle != rollout.bundle
         for key, sighting in members.items()
         if key.of_device not in failed
     )
-    if rollout.settled_at is None:
-        if waiting or not running or not all_told:
-            return rollout, []
-        rollout = replace(rollout, settled_at=now, revision=rollout.revision + 1)
-    if now - (rollout.settled_at or now) < rollout.soak_seconds:
-        return rollout, []
+    rollout, steps = _settled(rollout, facts, members, now, patience, awaited=awaited)
+    if rollout.hold is not None or rollout.settled_at is None or now - rollout.settled_at < rollout.soak_seconds:
+        return rollout, steps
     return _next_stage(rollout, now)
+
+
+def _settled(
+    rollout: Rollout,
+    facts: Mapping[StreamKey, Facts],
+    members: Mapping[StreamKey, Sighting],
+    now: float,
+    patience: Patience,
+    *,
+    awaited: bool,
+) -> tuple[Rollout, list[Step]]:
+    """Since when the present stage runs well, and what keeps it from the next one.
+
+    An alarm ends what has run well so far. That devices are out of sight does not: most often the network is, or this
+    server was.
+    """
+    alarmed = in_alarm(rollout.bundle, facts, members)
+    settled_at = rollout.settled_at
+    if alarmed:
+        settled_at = None
+    elif settled_at is None and not awaited and is_tried(rollout.bundle, facts, members):
+        settled_at = now
+    why = alarmed or out_of_sight(rollout.bundle, members)
+    if not why and not awaited:
+        why = untried(rollout.bundle, facts, members)
+    hold = held(rollout.hold, why, now, tell_after=patience.overdue_after)
+    changed = settled_at != rollout.settled_at or (hold is None) != (rollout.hold is None)
+    after = replace(rollout, settled_at=settled_at, hold=hold, revision=rollout.revision + changed)
+    if hold is None or not hold.told or (rollout.hold is not None and rollout.hold.told):
+        return after, []
+    return after, [Step(rollout.id, now, SERVER, "hold", f"for {now - hold.since:.0f} s now: {hold.why}")]
 
 
 def _next_stage(rollout: Rollout, now: float) -> tuple[Rollout, list[Step]]:
@@ -173,11 +202,9 @@ def _newly_told(
 
 def _too_many_failed(failed: set[DeviceKey], members: set[DeviceKey]) -> str:
     """Why that is too many; empty where it is not."""
-    if not failed or (
-        failed != members and (len(failed) < LEAST_FAILURES or len(failed) <= MOST_FAILING * len(members))
-    ):
+    if not are_many(failed, members):
         return ""
-    return f"{len(failed)} of {len(members)} devices do not run it: {_named(failed)}"
+    return f"{len(failed)} of {len(members)} devices do not run it: {named(failed)}"
 
 
 def _too_many_alarms(found: Evidence) -> str:
@@ -187,9 +214,3 @@ def _too_many_alarms(found: Evidence) -> str:
         f"{found.new.alarms} alarms in {found.new.frames:,} frames, where other bundles gave {found.old.alarms} in "
         f"{found.old.frames:,}"
     )
-
-
-def _named(devices: Iterable[DeviceKey]) -> str:
-    names = ["/".join(device) for device in sorted(devices)]
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

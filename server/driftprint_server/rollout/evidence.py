@@ -11,6 +11,15 @@ the rollout, and `k` in `n` frames with the new one. Let the old ones come at a 
 Their product is one too, and the smallest product over all `r` is at most that of the right one. By Ville's inequality
 it ever reaches 1/0.01 with a probability of at most 0.01, however often one looks; so it is looked at all the time.
 
+The budgets of the devices allow some alarms in any case: `p` a frame, or `n p` in all, where `p` is the mean of the
+streams' budgets, each weighted by its frames with the new bundle. The first part then has the larger of `r` and `p` in
+place of `r`. All that it needs is that in `n` frames no more than that times `n` alarms are to be expected, whichever
+streams they come from: each frame adds at most what its own stream may have, budgets are constants, and how many frames
+a stream scores does not hang on alarms that are still to come. So it stays a supermartingale where the new bundle
+alarms at most at the rate `r`, and where every stream keeps to its own budget. It need not where some streams keep to
+the one and the others to the other; there `p` alone is too little. A device says its budget with its first alert; until
+then it counts as the others do on average.
+
 Ville, Etude critique de la notion de collectif, 1939; Ramdas, Gruenwald, Vovk, Shafer, Game-theoretic statistics and
 safe anytime-valid inference, Statistical Science 38, 2023.
 """
@@ -49,6 +58,7 @@ def told(sighting: Sighting, new: BundleId, now: float) -> Facts:
         alarms=sighting.alarms,
         alarm=sighting.alarm,
         old=Exposure() if runs else Exposure(frames, sighting.alarms),
+        alarm_is_old=sighting.alarm,
     )
 
 
@@ -61,10 +71,14 @@ def follow(facts: Facts, sighting: Sighting, new: BundleId, now: float) -> Facts
     since = Exposure(sighting.frames, sighting.alarms)
     if sighting.instance == facts.instance:
         since = Exposure(max(0, sighting.frames - facts.frames), max(0, sighting.alarms - facts.alarms))
-    if facts.alarm and sighting.alarm and not since.alarms:
-        since = Exposure()  # in alarm all the while: none could be raised
-    with_new = new in (facts.bundle, sighting.bundle)
-    refuses = sighting.bundle != new and sighting.error != "" and sighting.error_at > facts.told_at
+    runs, ran = sighting.bundle == new, facts.bundle == new
+    # A device reports as it takes a bundle; what it had scored by then it scored with the one before.
+    scored = runs and (facts.scored or (ran and since.frames > 0))
+    in_alarm_all_the_while = facts.alarm and sighting.alarm and not since.alarms
+    if in_alarm_all_the_while:
+        since = Exposure()  # none could be raised
+    with_new = runs or ran
+    refuses = not runs and sighting.error != "" and not sighting.unfetched and sighting.error_at > facts.told_at
     return replace(
         facts,
         instance=sighting.instance,
@@ -75,6 +89,8 @@ def follow(facts: Facts, sighting: Sighting, new: BundleId, now: float) -> Facts
         old=facts.old if with_new else facts.old + since,
         new=facts.new + since if with_new else facts.new,
         refused_since=(facts.refused_since or now) if refuses else None,
+        alarm_is_old=sighting.alarm if not runs else facts.alarm_is_old and in_alarm_all_the_while,
+        scored=scored,
     )
 
 
@@ -84,7 +100,7 @@ def weigh(members: Iterable[Facts], others: Iterable[Sighting], *, promise: floa
     Args:
         members: what is known of the streams that have been told.
         others: streams that might be told yet, and run other bundles.
-        promise: false alarms a frame that the devices' budgets allow; a bundle that keeps to it is not stopped.
+        promise: as `allowed` has it; a bundle that keeps to it is not stopped.
     """
     old, new = Exposure(), Exposure()
     for facts in members:
@@ -92,6 +108,20 @@ def weigh(members: Iterable[Facts], others: Iterable[Sighting], *, promise: floa
     for sighting in others:
         old += Exposure(0 if sighting.alarm else sighting.frames, sighting.alarms)
     return Evidence(old, new, log_e(old, new, promise=promise))
+
+
+def allowed(budgets: Iterable[tuple[int, float]]) -> float:
+    """False alarms a frame that the budgets of the streams with the new bundle allow on average.
+
+    Args:
+        budgets: of each its frames with the new bundle, and what its device's budget allows; 0 where it has not said,
+            and then it counts as the others on average.
+
+    >>> allowed([(900, 1e-6), (100, 1e-3), (5000, 0.0)])
+    0.0001009
+    """
+    known = [(max(1, frames), promise) for frames, promise in budgets if promise]
+    return sum(frames * promise for frames, promise in known) / sum(frames for frames, _ in known) if known else 0.0
 
 
 def log_e(old: Exposure, new: Exposure, *, promise: float = 0.0) -> float:

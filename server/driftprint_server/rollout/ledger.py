@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from driftprint_server.audit import Audit
 from driftprint_server.operators import OperatorStore
 from driftprint_server.rollout.model import DeviceKey, Exposure, Facts, Rollout, Status, Step, StreamKey
+from driftprint_server.rollout.news import News
 from driftprint_server.rollout.plan import covers
 from driftprint_server.rollout.store import Command, RolloutStore
 
@@ -24,19 +26,21 @@ class Ledger:
     Args:
         store: the disk.
         audit: told of every step, in the same transaction.
+        news: as the audit.
 
     Raises:
         StoreError: where the disk refuses.
     """
 
-    def __init__(self, store: OperatorStore, audit: Audit) -> None:
+    def __init__(self, store: OperatorStore, audit: Audit, news: News) -> None:
         self._store = RolloutStore(store)
         self._audit = audit
+        self._news = news
         self._rollouts = self._store.rollouts()
         self._facts = {each.id: self._store.facts(each.id) for each in self.active()}
         self._on_disk = {rollout: dict(facts) for rollout, facts in self._facts.items()}
         self._commands = {device: _after_restart(command) for device, command in self._store.commands().items()}
-        self._kept_at = float("-inf")
+        self._totals_kept_at = float("-inf")
 
     @property
     def rollouts(self) -> Mapping[str, Rollout]:
@@ -90,30 +94,26 @@ class Ledger:
         """
         commands = commands or {}
         changed = [each for each in rollouts.values() if self._rollouts.get(each.id) != each]
-        everything = now - self._kept_at >= KEEP_SECONDS
-        news = {
-            rollout: list(_news(self._on_disk.get(rollout, {}), known, everything=everything))
+        with_totals = now - self._totals_kept_at >= KEEP_SECONDS
+        unwritten = {
+            rollout: _unwritten(self._on_disk.get(rollout, {}), known, with_totals=with_totals)
             for rollout, known in facts.items()
         }
-        if changed or steps or commands or any(news.values()):
+        if changed or steps or commands or any(unwritten.values()):
             with self._store.transaction() as db:
                 self._store.put_rollouts(db, changed)
-                for rollout, known in news.items():
-                    self._store.put_facts(db, rollout, known)
+                for rollout, known in unwritten.items():
+                    self._store.put_facts(db, rollout, known.items())
                 self._store.put_commands(db, commands.items())
                 self._store.add_steps(db, steps)
                 for step in steps:
-                    self._audit.write(
-                        db,
-                        who=step.who,
-                        action=f"rollout.{step.action}",
-                        target=step.rollout,
-                        detail={"bundle": str(rollouts[step.rollout].bundle), "detail": step.detail},
-                    )
-        for rollout, known in news.items():
+                    self._tell(db, rollouts[step.rollout], step)
+            if steps:
+                self._news.wake()
+        for rollout, known in unwritten.items():
             self._on_disk.setdefault(rollout, {}).update(known)
-        if everything:
-            self._kept_at = now
+        if with_totals:
+            self._totals_kept_at = now
         self._rollouts = dict(rollouts)
         self._facts |= facts
         self._commands = _applied(self._commands, commands)
@@ -132,20 +132,27 @@ class Ledger:
                 self._store.put_commands(db, sent.items())
             self._commands = _applied(self._commands, sent)
 
-
-def _news(
-    on_disk: Mapping[StreamKey, Facts], known: Mapping[StreamKey, Facts], *, everything: bool
-) -> Iterable[tuple[StreamKey, Facts]]:
-    """What must be written: all that could not be told later from a device's totals, or else all that differs."""
-    for key, facts in known.items():
-        before = on_disk.get(key)
-        if before is facts or before == facts:
-            continue
-        if everything or before is None or _told_by_totals(before) != _told_by_totals(facts):
-            yield key, facts
+    def _tell(self, db: sqlite3.Connection, rollout: Rollout, step: Step) -> None:
+        detail = {"bundle": str(rollout.bundle), "detail": step.detail}
+        if step.action == "start":
+            detail["sha256"] = rollout.digest
+        self._audit.write(db, who=step.who, action=f"rollout.{step.action}", target=rollout.id, detail=detail)
+        self._news.rollout(db, rollout, step)
 
 
-def _told_by_totals(facts: Facts) -> Facts:
+def _unwritten(
+    on_disk: Mapping[StreamKey, Facts], known: Mapping[StreamKey, Facts], *, with_totals: bool
+) -> dict[StreamKey, Facts]:
+    """What must be written of what is known: all that differs, or else what a device's totals could not tell later."""
+    return {
+        key: facts
+        for key, facts in known.items()
+        if (before := on_disk.get(key)) is not facts
+        and (before is None or (before != facts if with_totals else _without_totals(before) != _without_totals(facts)))
+    }
+
+
+def _without_totals(facts: Facts) -> Facts:
     """What is left where frames do not count."""
     return replace(
         facts,

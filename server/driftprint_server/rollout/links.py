@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import secrets
 
 from driftprint.bundle_files import SUFFIX
@@ -53,6 +54,19 @@ def kept_secret(store: OperatorStore) -> bytes:
             row = (secrets.token_bytes(32),)
             db.execute("INSERT INTO rollout_secret VALUES (?)", row)
     return bytes(row[0])
+
+
+def reaches_devices(host: str) -> bool:
+    """Whether a host that the server listens on is an address that other machines may reach it by.
+
+    >>> [reaches_devices(host) for host in ("127.0.0.1", "::", "localhost", "10.0.0.7", "fleet.example")]
+    [False, False, False, True, True]
+    """
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host != "localhost"
+    return not (address.is_loopback or address.is_unspecified)
 
 
 def default_public_url(host: str, port: int, *, tls: bool = False) -> str:

@@ -57,6 +57,7 @@ class Sighting:
         promise: false alarms a frame that the device's budget allows; 0 where it has not said.
         error: why it does not run what was wanted; empty where it does not say.
         error_at: when the device last spoke of errors, of this or none.
+        unfetched: whether the error says only that the bundle could not be fetched so far.
     """
 
     key: StreamKey
@@ -70,6 +71,7 @@ class Sighting:
     promise: float = 0.0
     error: str = ""
     error_at: float = 0.0
+    unfetched: bool = False
 
 
 class Status(str, Enum):
@@ -121,6 +123,21 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """Why a rollout does not go on from its stage for now. A wait, not a stop: it goes on once that is over.
+
+    Attributes:
+        why: as in ``north/pi-3 is in alarm with it``.
+        since: when it began to be held, for this or another reason. Unix time.
+        told: whether it has lasted so long that people have been told of it.
+    """
+
+    why: str
+    since: float
+    told: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Rollout:
     """A bundle's way to devices.
 
@@ -139,9 +156,13 @@ class Rollout:
         status: where it is.
         back: once stopped, whether devices that run it are to go back to what they ran before.
         reason: why it has stopped; empty where it has not.
-        settled_at: since when all members that are online have been running it; None where some do not yet.
+        settled_at: since when all members that are online have been running it, without new alarms; None where some do
+            not yet.
         evidence: what speaks against the bundle, as last looked at while it was running.
         revision: another number whenever something but the evidence has changed.
+        digest: the sha256 of the bundle's contents; empty where it is not known, as of an older server's rollouts.
+        stopped_by: who has stopped it, an operator or ``server``; empty where it has not stopped.
+        hold: why it does not go on for now; None where nothing keeps it.
     """
 
     id: str
@@ -161,6 +182,9 @@ class Rollout:
     settled_at: float | None = None
     evidence: Evidence | None = None
     revision: int = 1
+    digest: str = ""
+    stopped_by: str = ""
+    hold: Hold | None = None
 
     @property
     def holds(self) -> bool:
@@ -183,6 +207,9 @@ class Facts:
         old: what it did with other bundles.
         new: what it did with the rollout's.
         refused_since: since when it has said why it does not run it; None where it does not say so.
+        alarm_is_old: whether the alarm that is raised, if one is, holds nothing: it was raised before the stream took
+            the bundle, or an operator has gone on in spite of it.
+        scored: whether it has scored frames with the rollout's bundle since it took it.
     """
 
     told_at: float
@@ -195,6 +222,8 @@ class Facts:
     old: Exposure = Exposure()
     new: Exposure = Exposure()
     refused_since: float | None = None
+    alarm_is_old: bool = False
+    scored: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,18 @@ from driftprint_server.rollout.commands import next_commands
 from driftprint_server.rollout.course import Patience, proceed
 from driftprint_server.rollout.ledger import Ledger
 from driftprint_server.rollout.links import BundleLinks
-from driftprint_server.rollout.model import SERVER, DeviceKey, Exposure, Facts, Rollout, Status, Step, StreamKey
+from driftprint_server.rollout.model import (
+    SERVER,
+    BundleId,
+    DeviceKey,
+    Exposure,
+    Facts,
+    Rollout,
+    Status,
+    Step,
+    StreamKey,
+)
+from driftprint_server.rollout.news import News, Standing, Untold, standings
 from driftprint_server.rollout.orders import (
     ConflictError,
     Order,
@@ -40,6 +51,7 @@ MOST_SENT = 500
 """Commands sent at one look, so that not all devices fetch a bundle at once."""
 
 _PAUSE_SECONDS = 0.2
+_MOST_OF_AN_ID = 64  # characters that are said again, of one that there is not
 
 
 class Rollouts:
@@ -55,6 +67,7 @@ class Rollouts:
         clock: dates everything.
         settings: the table ``[rollout]``.
         stale_after_seconds: how long a device may be silent and count as online.
+        news: tells people; None where nobody is told.
         new_id: makes a rollout's id.
 
     Raises:
@@ -73,9 +86,10 @@ class Rollouts:
         clock: Clock,
         settings: RolloutSettings,
         stale_after_seconds: float,
+        news: News | None = None,
         new_id: Callable[[], str] = lambda: secrets.token_hex(6),
     ) -> None:
-        self._ledger = Ledger(store, audit)
+        self._ledger = Ledger(store, audit, news or Untold())
         self._catalogue = catalogue
         self._links = links
         self._devices = devices
@@ -176,6 +190,7 @@ class Rollouts:
                 created_at=now,
                 created_by=who,
                 percent=order.stages[0],
+                digest=listed.digest,
             )
             self._refuse_a_second(rollout)
             seen = look(self._devices(), now, stale_after_seconds=self._stale_after_seconds)
@@ -189,7 +204,7 @@ class Rollouts:
             return self._change(rollout, who, "start", _described(rollout), now)
 
     def stop(self, rollout_id: str, who: str, *, back: bool, revision: int | None = None) -> Rollout:
-        """Give the bundle to nobody else.
+        """Give the bundle to nobody else. Of one that has stopped by itself it says that this has been seen to.
 
         Args:
             rollout_id: of which.
@@ -199,15 +214,23 @@ class Rollouts:
 
         Raises:
             UnknownRolloutError: where there is none.
-            ConflictError: where it is over, or another one than the operator has seen.
+            ConflictError: where it is over, an operator has stopped it already, or it is another one than was seen.
             StoreError: where the disk refuses.
         """
         with self._lock:
             rollout = self._found(rollout_id, revision)
-            if not (rollout.holds or (rollout.status is Status.STOPPED and back and not rollout.back)):
+            changes_something = rollout.stopped_by == SERVER or (back and not rollout.back)
+            if not (rollout.holds or (rollout.status is Status.STOPPED and changes_something)):
                 raise ConflictError(f"rollout {rollout_id} is {rollout.status.value} already")
-            reason = rollout.reason or f"by {who}"
-            changed = replace(rollout, status=Status.STOPPED, back=back, reason=reason, settled_at=None)
+            changed = replace(
+                rollout,
+                status=Status.STOPPED,
+                back=back,
+                reason=rollout.reason or f"by {who}",
+                stopped_by=who,
+                settled_at=None,
+                hold=None,
+            )
             return self._change(changed, who, "stop", "devices go back" if back else "devices stay as they are")
 
     def resume(self, rollout_id: str, who: str, *, revision: int | None = None) -> Rollout:
@@ -232,14 +255,25 @@ class Rollouts:
             self._refuse_a_second(rollout)
             now = self._clock.now().wall
             anew = {
-                key: replace(known, told_at=now, new=Exposure(), refused_since=None)
+                key: replace(
+                    known, told_at=now, new=Exposure(), refused_since=None, alarm_is_old=known.alarm, scored=False
+                )
                 for key, known in self._ledger.facts(rollout_id).items()
             }
-            changed = replace(rollout, status=Status.RUNNING, back=False, reason="", settled_at=None, evidence=None)
+            changed = replace(
+                rollout,
+                status=Status.RUNNING,
+                back=False,
+                reason="",
+                stopped_by="",
+                settled_at=None,
+                hold=None,
+                evidence=None,
+            )
             return self._change(changed, who, "resume", "", now, facts=anew)
 
     def widen(self, rollout_id: str, who: str, *, percent: int, revision: int | None = None) -> Rollout:
-        """Reach more devices now.
+        """Reach more devices now. Alarms that are raised so far hold it no longer.
 
         Raises:
             UnknownRolloutError: where there is none.
@@ -256,8 +290,11 @@ class Rollouts:
                 raise ConflictError(f"rollout {rollout_id} reaches {rollout.percent} % already")
             if rollout.status is Status.DONE:
                 self._refuse_a_second(rollout)
-            changed = replace(rollout, percent=percent, status=Status.RUNNING, settled_at=None)
-            return self._change(changed, who, "widen", f"from {rollout.percent} % to {percent} %")
+            seen = {
+                key: replace(known, alarm_is_old=known.alarm) for key, known in self._ledger.facts(rollout_id).items()
+            }
+            changed = replace(rollout, percent=percent, status=Status.RUNNING, settled_at=None, hold=None)
+            return self._change(changed, who, "widen", f"from {rollout.percent} % to {percent} %", facts=seen)
 
     # --- what there is to see ------------------------------------------------------------------------
 
@@ -265,6 +302,14 @@ class Rollouts:
         """All rollouts, the latest first."""
         with self._lock:
             return list(self._ledger.rollouts.values())
+
+    def standings(self) -> Mapping[Standing, int]:
+        """How many rollouts stand how."""
+        return standings(self.all())
+
+    def digest(self, bundle: BundleId) -> str:
+        """The sha256 of what the latest rollout of a bundle began with; empty where there is none that knows it."""
+        return next((each.digest for each in self.all() if each.bundle == bundle), "")
 
     def find(self, rollout_id: str) -> Rollout:
         """One of them.
@@ -294,7 +339,7 @@ class Rollouts:
     def _found(self, rollout_id: str, revision: int | None) -> Rollout:
         rollout = self._ledger.rollouts.get(rollout_id)
         if rollout is None:
-            raise UnknownRolloutError(f"there is no rollout {rollout_id}")
+            raise UnknownRolloutError(f"there is no rollout {rollout_id[:_MOST_OF_AN_ID]}")
         if revision not in (None, rollout.revision):
             raise ConflictError(
                 f"rollout {rollout_id} has changed meanwhile: it is at revision {rollout.revision}", fix="look again"
@@ -322,7 +367,8 @@ class Rollouts:
         now = self._clock.now().wall if now is None else now
         if rollout.id in self._ledger.rollouts:
             rollout = replace(rollout, revision=rollout.revision + 1)
-        rollouts = {rollout.id: rollout, **self._ledger.rollouts} | {rollout.id: rollout}
+        # A new one comes first, one that is known keeps its place.
+        rollouts = {rollout.id: rollout, **self._ledger.rollouts, rollout.id: rollout}
         known = {} if facts is None else {rollout.id: facts}
         self._ledger.keep(now, rollouts=rollouts, facts=known, steps=[Step(rollout.id, now, who, action, detail)])
         self._wake.set()

@@ -41,7 +41,7 @@ def print_all(console: Console, found: RolloutsView) -> None:
         table.add_row(
             one.id,
             plain(one.bundle),
-            Text(one.status.value, style=_STYLES[one.status]),
+            Text("held" if one.held else one.status.value, style=_STYLES[one.status]),
             plain(scope(one)),
             f"{one.percent} %",
             plain(counts(one)),
@@ -58,7 +58,9 @@ def print_one(console: Console, one: RolloutDetail) -> None:
         stage(one, one.now),
         counts(one),
         evidence(one),
+        f"held since {moment(one.held_since)}: {one.held}" if one.held and one.held_since is not None else "",
         f"stopped: {one.reason}" if one.reason else "",
+        f"given to nobody else: {one.problem}" if one.problem else "",
         f"not on the server, so that devices may be unable to go back: {', '.join(one.no_way_back)}"
         if one.no_way_back
         else "",
@@ -90,6 +92,8 @@ def stage(one: RolloutView, now: float) -> str:
     text = f"stage {stages.index(one.percent) + 1} of {len(stages)}: {one.percent} % of the devices"
     if one.status is not Status.RUNNING:
         return text
+    if one.held:
+        return f"{text}, held: {one.held}"
     if one.settled_at is None:
         return f"{text}, waiting for those that are online"
     left = one.settled_at + one.soak_seconds - now

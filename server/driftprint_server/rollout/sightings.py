@@ -53,6 +53,7 @@ def _sighting(device: Device, stream: Stream, *, online: bool) -> Sighting:
         promise=_promise(stream),
         error="" if health is None else health.message.bundle_errors.get(stream.name, ""),
         error_at=0.0 if health is None else health.at,
+        unfetched=health is not None and stream.name in health.message.bundle_unfetched,
     )
 
 

@@ -36,7 +36,7 @@ class BundleView(_View):
     """Why it cannot be rolled out."""
 
 
-class BundlesView(_View):
+class BundleFolderView(_View):
     """All bundles in the server's folder."""
 
     signatures: bool
@@ -120,11 +120,19 @@ class RolloutView(_View):
     """Of the present stage."""
     soak_seconds: float
     settled_at: float | None
-    """Since when all that are online and have been told run it; the stage lasts ``soak_seconds`` from then."""
+    """Since when all that are online and have been told run it, without new alarms; the stage lasts ``soak_seconds``
+    from then."""
+    held: str | None
+    """Why it does not go on from this stage for now, as in ``north/pi-3 is in alarm with it``; a wait, not a stop."""
+    held_since: float | None
     status: Status
     back: bool
     reason: str | None
     """Why it has stopped."""
+    stopped_by: str | None
+    """Who has stopped it: an operator, or ``server`` for itself, until an operator has seen to it."""
+    problem: str | None
+    """Why nobody else can be given its bundle."""
     revision: int
     created_at: float
     created_by: str
@@ -179,13 +187,13 @@ def streams_of(
     return sorted(found, key=lambda one: (order.index(one.progress), one.site, one.device, one.stream))
 
 
-def rollout_view(rollout: Rollout, streams: Collection[StreamProgress], at_hand: Collection[BundleId]) -> RolloutView:
+def rollout_view(rollout: Rollout, streams: Collection[StreamProgress], at_hand: Mapping[BundleId, str]) -> RolloutView:
     """A rollout as it is shown.
 
     Args:
         rollout: which.
         streams: those that it is for.
-        at_hand: the bundles that devices can fetch.
+        at_hand: the bundles that could be given to devices, with the sha256 of their contents.
     """
     known = {str(bundle) for bundle in at_hand}
     before = {one.before for one in streams if one.before is not None}
@@ -200,9 +208,13 @@ def rollout_view(rollout: Rollout, streams: Collection[StreamProgress], at_hand:
         percent=rollout.percent,
         soak_seconds=rollout.soak_seconds,
         settled_at=rollout.settled_at,
+        held=None if rollout.hold is None else rollout.hold.why,
+        held_since=None if rollout.hold is None else rollout.hold.since,
         status=rollout.status,
         back=rollout.back,
         reason=rollout.reason or None,
+        stopped_by=rollout.stopped_by or None,
+        problem=_problem(rollout, at_hand),
         revision=rollout.revision,
         created_at=rollout.created_at,
         created_by=rollout.created_by,
@@ -259,6 +271,19 @@ def _progress(rollout: Rollout, facts: Facts, sighting: Sighting | None, now: fl
     if sighting is not None and is_overdue(facts, sighting, rollout, now, patience):
         return Progress.OVERDUE
     return Progress.TOLD
+
+
+def _problem(rollout: Rollout, at_hand: Mapping[BundleId, str]) -> str | None:
+    if not rollout.holds:
+        return None
+    if rollout.bundle not in at_hand:
+        return f"{rollout.bundle} is not in the server's folder, or cannot be rolled out; put it there again"
+    if rollout.digest not in ("", at_hand[rollout.bundle]):
+        return (
+            f"{rollout.bundle} in the server's folder has other contents than this rollout began with; put those back, "
+            "and export the others with a higher version"
+        )
+    return None
 
 
 def _evidence(found: Evidence) -> EvidenceView:

@@ -55,13 +55,17 @@ def watch(
                 console.print(plain(happened(step)))
             shown = len(found.history)
             bars.show(found)
-            if counts(found) != told:
-                told = counts(found)
+            if (said := _said(found)) != told:
+                told = said
                 if not console.is_terminal:
                     console.print(plain(told))
             if found.status is not Status.RUNNING:
                 return found
             wait(PACE_SECONDS)
+
+
+def _said(found: RolloutDetail) -> str:
+    return f"{counts(found)}; held: {found.held}" if found.held else counts(found)
 
 
 class _Bars:

@@ -1,11 +1,12 @@
-// Acknowledging and muting an alert: one dialog asks, the server decides and writes down who and when.
+// Acknowledging an alert, and muting its stream: one dialog asks, the server decides and writes down who and when.
 
+import { age } from "./ages.js";
 import { put, remove } from "./api.js";
 import { byId, make, say } from "./dom.js";
 import { serverNow } from "./live.js";
 import { trouble } from "./notices.js";
 import { session } from "./session.js";
-import { ago, moment } from "./words.js";
+import { moment } from "./words.js";
 
 const path = (alertId, what) => `/api/alerts/${encodeURIComponent(alertId)}/${what}`;
 
@@ -14,8 +15,9 @@ let wanted = null; // what the open dialog is about
 function ask(alert, what, onDone) {
   wanted = { alert, what, onDone };
   const muting = what === "mute";
-  say(byId("act-title"), muting ? "Mute this alert" : "Acknowledge this alert");
+  say(byId("act-title"), muting ? "Mute this stream" : "Acknowledge this alert");
   say(byId("act-about"), `${alert.device} / ${alert.stream}, ${alert.site}`);
+  say(byId("act-means"), muting ? "Nobody is told of any of its alerts meanwhile, new ones included. They are recorded, and shown here." : "");
   say(byId("act-do"), muting ? "Mute" : "Acknowledge");
   byId("act-times").hidden = !muting;
   byId("act-note").value = "";
@@ -58,27 +60,29 @@ export function operatorButton(text, onclick, attributes = {}) {
 }
 
 function told(kind, { who, at, until, note }, undo) {
-  const line = make("p", { class: "deed" });
   const end = until ? ` until ${moment(until)}` : "";
-  line.append(make("span", { text: `${kind} by ${who} ${ago(at, serverNow())}${end}${note ? `: ${note}` : ""}` }), undo);
-  return line;
+  return make("p", { class: "deed" }, make("span", {}, `${kind} by ${who} `, age(at), `${end}${note ? `: ${note}` : ""}`), undo);
 }
 
-// Who has acknowledged and muted an alert, and the buttons to do so, put into `place`. `onDone()`: it has changed.
-export function showDeeds(place, alert, { acknowledged, muted }, { current, onDone }) {
+// What operators have decided, less what is over.
+export const inForce = ({ acknowledged, muted }) => ({ acknowledged, muted: muted && muted.until > serverNow() ? muted : null });
+
+// Who has acknowledged an alert and muted its stream, and the buttons to do so, put into `place`. `decided` is what is
+// in force, `onDone()`: it has changed.
+export function showDeeds(place, alert, { acknowledged, muted }, onDone) {
   const parts = make("div", { class: "deeds" });
   const undo = (what) => () => remove(path(alert.alert_id, what)).then(onDone, (error) => trouble(error.message));
-  const of = `the alert of ${alert.device} / ${alert.stream}`;
+  const stream = `${alert.device} / ${alert.stream}`;
+  const of = `the alert of ${stream}`;
   if (acknowledged) {
     const attributes = { class: "plain", "aria-label": `Take back the acknowledgement of ${of}` };
     parts.append(told("Acknowledged", acknowledged, operatorButton("Take back", undo("acknowledgement"), attributes)));
   }
-  const isMuted = muted && muted.until > serverNow();
-  if (isMuted) parts.append(told("Muted", muted, operatorButton("Unmute", undo("mute"), { class: "plain", "aria-label": `Unmute ${of}` })));
-  if (current) {
+  if (muted) parts.append(told("Stream muted", muted, operatorButton("Unmute", undo("mute"), { class: "plain", "aria-label": `Unmute the stream ${stream}` })));
+  if (alert.current) {
     const buttons = make("p", { class: "buttons" });
     if (!acknowledged) buttons.append(operatorButton("Acknowledge", () => ask(alert, "acknowledgement", onDone), { "aria-label": `Acknowledge ${of}` }));
-    if (!isMuted) buttons.append(operatorButton("Mute", () => ask(alert, "mute", onDone), { "aria-label": `Mute ${of}` }));
+    if (!muted) buttons.append(operatorButton("Mute stream", () => ask(alert, "mute", onDone), { "aria-label": `Mute stream ${stream}` }));
     if (buttons.childElementCount) parts.append(buttons);
   }
   const focused = place.contains(document.activeElement);

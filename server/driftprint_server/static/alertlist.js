@@ -1,13 +1,13 @@
 // A stream's alerts from raise to clear: what was said when, and the frames that stood out.
 
-import { showDeeds } from "./act.js";
+import { inForce, showDeeds } from "./act.js";
+import { makeAge } from "./ages.js";
 import { get } from "./api.js";
 import { bar } from "./charts.js";
 import { keyed, make, say } from "./dom.js";
-import { serverNow } from "./live.js";
 import { trouble } from "./notices.js";
 import { session } from "./session.js";
-import { ago, count, duration, moment, percent } from "./words.js";
+import { count, duration, moment, percent } from "./words.js";
 
 const end = (alert) => (alert.cleared_at ? `cleared after ${duration(alert.cleared_at - alert.raised_at)}` : alert.current ? "still raised" : "never cleared");
 
@@ -44,12 +44,12 @@ function makeCard(alert) {
   const parts = {
     summary: make("span", { class: "summary" }),
     origin: make("span", { class: "origin" }),
-    when: make("span", { class: "when" }),
+    when: makeAge(),
     acts: make("div", { class: "acts" }),
     inside: make("div", { class: "inside" }),
   };
   parts.details = make("details", { class: "course" }, make("summary", { text: "From raise to clear" }), parts.inside);
-  const element = make("li", {}, parts.summary, parts.origin, parts.when, parts.acts, parts.details);
+  const element = make("li", {}, parts.summary, parts.origin, make("span", { class: "when" }, parts.when.element), parts.acts, parts.details);
   const card = { element, parts, alert, loaded: null, shown: "" };
   parts.details.addEventListener("toggle", () => load(card));
   return card;
@@ -70,37 +70,51 @@ async function load(card) {
   }
 }
 
-export function makeAlertList(onDone) {
+// `onDone()`: what is in force has changed; `onOlder()`: older ones are wanted.
+export function makeAlertList({ onDone, onOlder }) {
   const list = make("ul", { class: "alerts", "aria-labelledby": "device-alerts-title" });
   const none = make("p", { class: "card calm", text: "None so far. This stream sees what its model was trained for.", hidden: true });
-  const more = make("p", { class: "aside", hidden: true });
+  const some = make("span", { class: "aside" });
+  const older = make("button", { type: "button", class: "plain", text: "Show older ones", onclick: onOlder });
+  const more = make("p", { class: "more", hidden: true }, some, older);
   const reason = make("p", { class: "aside", hidden: true });
 
-  function update(card, alert, history) {
+  let latest = null; // what is shown
+
+  function update(card, alert) {
     const { parts } = card;
+    const { alerts, history } = latest;
     card.alert = alert;
     card.element.className = alert.current ? "alert current" : "alert";
     say(parts.summary, alert.summary);
     const guarantee = alert.frames_per_false_alarm ? `, at most one false alarm in ${count(Math.round(alert.frames_per_false_alarm))} frames` : "";
     say(parts.origin, `raised ${moment(alert.raised_at)}, ${end(alert)}${guarantee}`);
-    say(parts.when, ago(alert.raised_at, serverNow()));
+    parts.when.show(alert.raised_at);
     parts.details.hidden = !history;
-    const decided = { acknowledged: alert.acknowledged, muted: alert.muted };
-    const shown = JSON.stringify([decided, alert.current, session.role]);
-    if (history && card.shown !== shown) {
-      card.shown = shown;
-      showDeeds(parts.acts, alert, decided, { current: alert.current, onDone });
+    if (history) {
+      const { acknowledged, muted } = inForce(alert);
+      // A mute is the stream's: it is told where it silences something, and else once.
+      const decided = { acknowledged, muted: alert.current || alert === alerts[0] ? muted : null };
+      const shown = JSON.stringify([decided, alert.current, session.role]);
+      if (card.shown !== shown) {
+        card.shown = shown;
+        showDeeds(parts.acts, alert, decided, onDone);
+      }
     }
     load(card);
   }
 
-  const show = (alerts, { history, total = alerts.length }) => {
+  // `history`: whether these are of the history, which then has `total` of them; `most` can be shown.
+  const show = (alerts, { history, total = alerts.length, most = alerts.length }) => {
+    latest = { alerts, history };
     none.hidden = alerts.length > 0;
     reason.hidden = session.mayAct || !history || !alerts.some((alert) => alert.current);
     say(reason, session.reason);
     more.hidden = total <= alerts.length;
-    say(more, `The latest ${count(alerts.length)} of ${count(total)}.`);
-    keyed(list, alerts, (alert) => alert.alert_id, makeCard, (card, alert) => update(card, alert, history));
+    older.hidden = alerts.length >= most;
+    say(some, `The latest ${count(alerts.length)} of ${count(total)}.`);
+    keyed(list, alerts, (alert) => alert.alert_id, makeCard, update);
   };
-  return { element: make("div", {}, reason, none, list, more), show };
+  const refresh = () => latest && keyed(list, latest.alerts, (alert) => alert.alert_id, makeCard, update);
+  return { element: make("div", {}, reason, none, list, more), show, refresh };
 }

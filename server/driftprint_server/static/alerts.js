@@ -1,12 +1,13 @@
 // Alerts as cards: on the fleet's view from the summary, with who has acknowledged or muted them from the history.
 
-import { showDeeds } from "./act.js";
+import { inForce, showDeeds } from "./act.js";
+import { makeAge } from "./ages.js";
 import { get, getIfThere } from "./api.js";
 import { byId, keyed, make, say } from "./dom.js";
-import { paced, serverNow } from "./live.js";
+import { paced } from "./live.js";
 import { deviceAddress } from "./router.js";
 import { session } from "./session.js";
-import { ago, count } from "./words.js";
+import { count, plural } from "./words.js";
 
 const FIRST = 5; // cards before one asks for more
 const PACE_MS = 2_000;
@@ -20,23 +21,25 @@ let begun = false;
 function makeCard(alert) {
   const element = make("li", { class: alert.current ? "alert current" : "alert" });
   const link = make("a", { href: deviceAddress(alert.site, alert.device, alert.stream), text: `${alert.device} / ${alert.stream}` });
-  const when = make("span", { class: "when" });
+  const [raised, cleared] = [makeAge(), makeAge()];
+  const over = make("span", { hidden: true }, ", cleared ", cleared.element);
+  const when = make("span", { class: "when" }, "raised ", raised.element, over);
   const acts = make("div", { class: "acts" });
   element.append(make("span", { class: "summary", text: alert.summary }), make("span", { class: "origin" }, link, `, ${alert.site}`), when, acts);
-  return { element, when, acts, shown: "" };
+  return { element, raised, cleared, over, acts, shown: "" };
 }
 
 function updateCard(card, alert) {
-  card.alert = alert;
-  const now = serverNow();
-  const until = alert.status === "cleared" ? `, cleared ${ago(alert.updated_at, now)}` : "";
-  say(card.when, `raised ${ago(alert.raised_at, now)}${until}`);
+  card.raised.show(alert.raised_at);
+  card.cleared.show(alert.updated_at);
+  card.over.hidden = alert.status !== "cleared";
   say(card.element.querySelector(".summary"), alert.summary);
-  const known = decided.get(alert.alert_id);
+  if (!decided.has(alert.alert_id)) return;
+  const known = inForce(decided.get(alert.alert_id));
   const shown = JSON.stringify([known, session.role]);
-  if (!known || card.shown === shown) return;
+  if (card.shown === shown) return;
   card.shown = shown;
-  showDeeds(card.acts, alert, known, { current: alert.current, onDone: learn });
+  showDeeds(card.acts, alert, known, learn);
   card.element.classList.toggle("seen", Boolean(known.acknowledged || known.muted));
 }
 
@@ -46,6 +49,7 @@ function show() {
   const key = (alert) => `${alert.alert_id} ${alert.current}`;
   const first = shownAll ? current : current.slice(0, FIRST);
   byId("current").hidden = current.length === 0;
+  say(byId("current-title"), `${plural(figures.current_alerts, "alert")} raised now, of any cause`);
   keyed(byId("current-list"), first, key, makeCard, updateCard);
   const left = figures.current_alerts - first.length;
   byId("current-more").hidden = left === 0;

@@ -17,16 +17,17 @@ export function toLogin() {
 
 async function call(method, path, body) {
   const headers = { Accept: "application/json" };
-  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const isFile = body instanceof Blob;
+  if (body !== undefined) headers["Content-Type"] = isFile ? "application/octet-stream" : "application/json";
   if (method !== "GET") headers["X-CSRF-Token"] = csrf;
-  const answer = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+  const answer = await fetch(path, { method, headers, body: isFile ? body : JSON.stringify(body) });
   if (answer.status === 401) {
     toLogin();
     throw new Refused(401, "You are not logged in.");
   }
   const json = answer.status !== 204 && (answer.headers.get("Content-Type") ?? "").includes("json");
   const told = json ? await answer.json() : null;
-  if (!answer.ok) throw new Refused(answer.status, typeof told?.detail === "string" ? told.detail : `The server says ${answer.status}.`);
+  if (!answer.ok) throw new Refused(answer.status, told?.detail ?? `The server says ${answer.status}.`);
   return told;
 }
 
@@ -34,6 +35,7 @@ export const get = (path, query = {}) => {
   const given = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== "");
   return call("GET", given.length ? `${path}?${new URLSearchParams(given)}` : path);
 };
+export const post = (path, body) => call("POST", path, body); // a file as it is, all else as JSON
 export const put = (path, body) => call("PUT", path, body);
 export const remove = (path, body) => call("DELETE", path, body);
 

@@ -1,6 +1,7 @@
 // The page: one view at a time, by the address, kept up to date by the server's events.
 
 import { startActing } from "./act.js";
+import { refreshAges } from "./ages.js";
 import { auditView } from "./audit.js";
 import { bundlesView } from "./bundles.js";
 import { deviceView } from "./device.js";
@@ -60,7 +61,10 @@ async function start() {
     fleetView.update(summary);
     if (shown !== fleetView) shown.update(summary);
   });
-  setInterval(() => shown.tick(), 1000);
+  setInterval(() => {
+    refreshAges();
+    shown.tick();
+  }, 1000);
 }
 
 start();

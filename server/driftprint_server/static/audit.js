@@ -4,6 +4,7 @@ import { get, Refused } from "./api.js";
 import { byId, make } from "./dom.js";
 import { paced } from "./live.js";
 import { trouble } from "./notices.js";
+import { deviceAddress } from "./router.js";
 import { moment } from "./words.js";
 
 const PAGE = 100;
@@ -13,11 +14,21 @@ let open = false;
 let lines = [];
 let ended = false;
 
-const detail = (known) => Object.entries(known).map(([name, value]) => `${name}: ${typeof value === "string" ? value : JSON.stringify(value)}`).join(", ");
+const isTime = (name, value) => typeof value === "number" && (name === "until" || name.endsWith("_at"));
+const told = (name, value) => (isTime(name, value) ? moment(value) : typeof value === "string" ? value : JSON.stringify(value));
+const detail = (known) => Object.entries(known).filter(([, value]) => value !== null && value !== "").map(([name, value]) => `${name}: ${told(name, value)}`).join(", ");
+
+// What was changed: an alert is better known by its stream than by its id.
+function target(line) {
+  const { site, device, stream, ...rest } = line.detail;
+  if (!site || !device || !stream) return [line.target, line.detail];
+  return [make("a", { href: deviceAddress(site, device, stream), title: line.target, text: `${device} / ${stream}` }), { site, ...rest }];
+}
 
 function row(line) {
-  const cell = (label, text, className) => make("td", { role: "cell", "data-label": label, class: className, text });
-  return make("tr", { role: "row" }, cell("When", moment(line.at), "value"), cell("Who", line.who, "word"), cell("What", line.action, "word"), cell("To", line.target, "target"), cell("Detail", detail(line.detail), "aside"));
+  const cell = (label, shown, className) => make("td", { role: "cell", "data-label": label, class: className }, shown);
+  const [to, known] = target(line);
+  return make("tr", { role: "row" }, cell("When", moment(line.at), "value"), cell("Who", line.who, "word"), cell("What", line.action, "word"), cell("To", to, "target"), cell("Detail", detail(known), "aside"));
 }
 
 function show() {

@@ -1,12 +1,13 @@
 // Devices that wait to be let in, where the server asks an operator about new ones.
 
 import { operatorButton } from "./act.js";
+import { makeAge } from "./ages.js";
 import { get, put } from "./api.js";
 import { byId, keyed, make, say } from "./dom.js";
-import { paced, serverNow } from "./live.js";
+import { paced } from "./live.js";
 import { trouble } from "./notices.js";
 import { session } from "./session.js";
-import { ago, plural } from "./words.js";
+import { plural } from "./words.js";
 
 const PACE_MS = 5_000;
 const MOST = 50;
@@ -22,12 +23,13 @@ const decide = (item, approved) => async () => {
 };
 
 function makeLine(item) {
-  const about = make("span", { class: "aside" });
+  const heard = makeAge();
+  const messages = make("span");
   const name = `${item.device}, ${item.site}`;
   const element = make(
     "li",
     {},
-    make("span", { class: "told" }, make("span", { class: "name", text: item.device }), make("span", { class: "origin", text: item.site }), about),
+    make("span", { class: "told" }, make("span", { class: "name", text: item.device }), make("span", { class: "origin", text: item.site }), make("span", { class: "aside" }, "first heard of ", heard.element, ", ", messages)),
     make(
       "span",
       { class: "buttons" },
@@ -35,11 +37,13 @@ function makeLine(item) {
       operatorButton("Reject", decide(item, false), { "aria-label": `Reject ${name}` }),
     ),
   );
-  return { element, about };
+  return { element, heard, messages };
 }
 
-const showLine = ({ about }, item) =>
-  say(about, `first heard of ${ago(item.first_seen, serverNow())}, ${plural(item.messages, "message")}`);
+function showLine({ heard, messages }, item) {
+  heard.show(item.first_seen);
+  say(messages, plural(item.messages, "message"));
+}
 
 async function learn() {
   if (!session.enrolment) return;
@@ -51,4 +55,9 @@ async function learn() {
   keyed(byId("waiting-list"), waiting.slice(0, MOST), (item) => JSON.stringify([item.site, item.device]), makeLine, showLine);
 }
 
-export const learnWaiting = paced(learn, PACE_MS);
+const learnPaced = paced(learn, PACE_MS);
+
+// `number`: of devices that wait, by the server's latest word.
+export function showWaiting(number) {
+  if (number > 0 || !byId("waiting").hidden) learnPaced();
+}

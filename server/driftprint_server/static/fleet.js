@@ -3,11 +3,11 @@
 import { get, Refused } from "./api.js";
 import { refreshAlerts, showAlerts, startAlerts } from "./alerts.js";
 import { byId, say } from "./dom.js";
-import { learnWaiting } from "./enrolment.js";
+import { showWaiting } from "./enrolment.js";
 import { paced } from "./live.js";
 import { trouble } from "./notices.js";
 import { route, setQuery } from "./router.js";
-import { refreshTimes, showRows } from "./rows.js";
+import { showRows } from "./rows.js";
 import { count, perSecond } from "./words.js";
 
 const PAGE = 50;
@@ -91,6 +91,8 @@ function showFilters() {
   if (byId("search").value.trim() !== search) byId("search").value = search;
   byId("state").value = state;
   byId("sort").value = sort;
+  say(byId("direction"), descending ? "↓" : "↑");
+  byId("direction").setAttribute("aria-label", `${descending ? "Descending" : "Ascending"} order, reverse it`);
   for (const header of document.querySelectorAll("#table th[data-sort]")) {
     const chosen = header.dataset.sort === sort;
     if (chosen) header.setAttribute("aria-sort", descending ? "descending" : "ascending");
@@ -130,6 +132,7 @@ export function startFleet() {
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
   byId("state").addEventListener("change", () => change({ state: byId("state").value }));
   byId("sort").addEventListener("change", () => sortBy(byId("sort").value));
+  byId("direction").addEventListener("click", () => sortBy(filters().sort));
   byId("unfilter").addEventListener("click", () => change({ site: null, bundle: null }));
   byId("previous").addEventListener("click", () => turn(-1));
   byId("next").addEventListener("click", () => turn(1));
@@ -146,7 +149,6 @@ export const fleetView = {
     open = true;
     showFilters();
     load();
-    learnWaiting();
   },
   hide() {
     open = false;
@@ -154,11 +156,8 @@ export const fleetView = {
   update(summary) {
     showFigures(summary.figures);
     showAlerts(summary);
+    showWaiting(summary.server.waiting);
     loadPaced();
-    learnWaiting();
   },
-  tick() {
-    refreshTimes(byId("rows"));
-    refreshAlerts();
-  },
+  tick: refreshAlerts,
 };

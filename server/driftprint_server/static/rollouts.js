@@ -1,7 +1,7 @@
 // The page of rollouts: what is being rolled out, what speaks against it, and what an operator can do. Whatever devices
 // and bundles say is put in as text.
 
-import { get, Refused, toLogin } from "./api.js";
+import { get, post } from "./api.js";
 import { byId, keyed, make, say } from "./dom.js";
 import { trouble } from "./notices.js";
 import { deviceAddress } from "./router.js";
@@ -30,21 +30,9 @@ let showsAll = false;
 
 // --- requests ----------------------------------------------------------------------------------------
 
-async function post(path, body, type = "application/json") {
-  const headers = { Accept: "application/json", "Content-Type": type, "X-CSRF-Token": session.csrf ?? "" };
-  const answer = await fetch(path, { method: "POST", headers, body });
-  if (answer.status === 401) toLogin();
-  const told = await answer.json().catch(() => null);
-  if (answer.ok) return told;
-  const detail = told?.detail;
-  // Of a wrong field the server tells where it is and what is wrong with it.
-  const text = Array.isArray(detail) ? detail.map((one) => `${one.loc?.at(-1)}: ${one.msg}`).join("; ") : detail;
-  throw new Refused(answer.status, text ?? `The server says ${answer.status}.`);
-}
-
 async function act(path, body) {
   try {
-    await post(path, JSON.stringify(body));
+    await post(path, body);
     trouble("");
   } catch (error) {
     trouble(error.message);
@@ -94,6 +82,9 @@ function buttons(rollout) {
       : `${plural(runs, "stream")} that run it keep it. Nobody else gets it.`;
     if (await sure(`Stop the rollout of ${rollout.bundle}?`, told, back ? "Stop and go back" : "Stop")) await act(`${path}/stop`, { back, revision });
   };
+  const leave = async () => {
+    if (await sure(`Leave the rollout of ${rollout.bundle} stopped?`, "It is then no longer alerted of.", "Leave it stopped")) await act(`${path}/stop`, { back: rollout.back, revision });
+  };
   const widen = (further) => async () => {
     if (await sure(`Give ${rollout.bundle} to ${further} % now?`, "The present stage is not waited for.", "Widen")) await act(`${path}/widen`, { percent: further, revision });
   };
@@ -108,6 +99,7 @@ function buttons(rollout) {
   } else if (rollout.status === "stopped") {
     if (!isFollowed(rollout)) shown.push(button("Resume", rollout, resume));
     if (!rollout.back && runs) shown.push(button("Go back", rollout, stop(true)));
+    if (rollout.stopped_by === "server" && !isFollowed(rollout)) shown.push(button("Leave it stopped", rollout, leave));
   }
   return shown;
 }
@@ -116,6 +108,7 @@ function stageText(rollout) {
   const stages = rollout.stages.includes(rollout.percent) ? rollout.stages : [...rollout.stages, rollout.percent].sort((a, b) => a - b);
   const text = `Stage ${stages.indexOf(rollout.percent) + 1} of ${stages.length}: ${rollout.percent} % of the devices`;
   if (rollout.status !== "running") return text;
+  if (rollout.held) return `${text}, held`;
   if (rollout.settled_at === null) return `${text}, waiting for those that are online`;
   const left = rollout.settled_at + rollout.soak_seconds - now;
   return `${text}, ${left > 0 ? `${duration(left)} more` : "about to go on"}`;
@@ -165,13 +158,18 @@ function makeCard(rollout) {
 function updateCard(card, rollout) {
   const { parts } = card;
   card.element.classList.toggle("past", rollout.status !== "running" && rollout.id !== found[0].id);
-  parts.status.className = `chip ${STATUS[rollout.status]}`;
-  say(parts.status, rollout.status);
+  parts.status.className = `chip ${rollout.held ? "stale" : STATUS[rollout.status]}`;
+  say(parts.status, rollout.held ? "held" : rollout.status);
   say(parts.about, `${rollout.stream ? `streams named ${rollout.stream}, ` : ""}${scope(rollout)}; started by ${rollout.created_by} ${ago(rollout.created_at, now)}`);
-  parts.reason.hidden = !rollout.reason;
-  say(parts.reason, rollout.reason ? `Stopped: ${rollout.reason}` : "");
-  parts.warning.hidden = !rollout.no_way_back.length;
-  say(parts.warning, `Not on this server, so that devices may be unable to go back: ${rollout.no_way_back.join(", ")}`);
+  const reason = [rollout.reason && `Stopped: ${rollout.reason}`, rollout.held && `Held: ${rollout.held}`].find(Boolean);
+  parts.reason.hidden = !reason;
+  say(parts.reason, reason ?? "");
+  const warning = [
+    rollout.problem && `Nobody else can get it: ${rollout.problem}.`,
+    rollout.no_way_back.length && `Not on this server, so that devices may be unable to go back: ${rollout.no_way_back.join(", ")}.`,
+  ].filter(Boolean);
+  parts.warning.hidden = !warning.length;
+  say(parts.warning, warning.join(" "));
   const shown = JSON.stringify([rollout, session.role, isFollowed(rollout), rollout.settled_at === null ? 0 : Math.round(now)]);
   if (card.shown !== shown) {
     card.shown = shown;
@@ -254,7 +252,7 @@ async function upload(event) {
   const [file] = byId("upload-file").files;
   say(byId("upload-told"), "uploading");
   try {
-    const bundle = await post("/api/bundles", file, "application/octet-stream");
+    const bundle = await post("/api/bundles", file);
     say(byId("upload-told"), `${bundle.id} is here`);
     byId("upload").reset();
     trouble("");

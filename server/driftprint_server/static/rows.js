@@ -1,10 +1,10 @@
 // A row of the fleet's table.
 
+import { makeAge } from "./ages.js";
 import { bar, sparkline } from "./charts.js";
 import { keyed, make, say } from "./dom.js";
-import { serverNow } from "./live.js";
 import { deviceAddress } from "./router.js";
-import { ago, cause, count, perSecond, percent } from "./words.js";
+import { cause, count, perSecond, percent } from "./words.js";
 
 const POINTS = 60; // of a sparkline
 
@@ -31,7 +31,8 @@ function makeRow() {
   cell("evidenceCell", null, "Evidence").append(make("div", { class: "gauge short" }, parts.evidence, parts.evidenceBar.element));
   parts.bundle = make("div", { class: "bundle" });
   cell("bundleCell", null, "Bundle").append(parts.bundle);
-  cell("seen", "number value", "Last seen");
+  parts.seen = makeAge();
+  cell("seenCell", "number value", "Last seen").append(parts.seen.element);
   return { element, parts };
 }
 
@@ -56,7 +57,6 @@ function showRow(row, item) {
   const { element, parts } = row;
   const { stream } = item;
   const alarm = Boolean(stream?.alarm);
-  row.item = item;
   element.className = [alarm ? "alarming" : "", item.state === "online" ? "" : "away"].join(" ").trim();
   say(parts.name, stream ? `${item.device} / ${stream.stream}` : item.device);
   parts.name.href = deviceAddress(item.site, item.device, stream?.stream);
@@ -72,13 +72,9 @@ function showRow(row, item) {
   parts.evidenceBar.show(stream?.evidence ?? 0, (stream?.evidence ?? 0) >= 1);
   say(parts.bundle, stream?.bundle ?? "–");
   parts.bundle.title = stream?.bundle ?? "";
-  say(parts.seen, ago(item.last_seen, serverNow()));
+  parts.seen.show(item.last_seen);
 }
 
 const key = (item) => JSON.stringify([item.site, item.device, item.stream?.stream]);
 
 export const showRows = (body, items) => keyed(body, items, key, makeRow, showRow);
-
-export function refreshTimes(body) {
-  for (const { parts, item } of body.keyed?.values() ?? []) say(parts.seen, ago(item.last_seen, serverNow()));
-}

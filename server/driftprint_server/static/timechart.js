@@ -8,11 +8,17 @@ import { cause, clockTime, day, moment, perSecond, percent } from "./words.js";
 const LEFT = 46;
 const RIGHT = 10;
 const TITLE = 24;
-const PANEL = { ratio: 132, evidence: 84, fault: 12, classes: 26 };
+const PANEL = { ratio: 132, evidence: 84, fault: 12, label: 15, classes: 26 };
 const GAP = 8;
 const AXIS = 22;
 const MOST_CLASSES = 8;
-const STEPS = [1, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880].map((minutes) => 60 * minutes);
+const LETTER = 6.5; // the mean width of one
+const STEPS = [1, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 7200, 14_400].map((minutes) => 60 * minutes);
+
+// An alert of a device that was set up anew is over, though nobody has cleared it.
+const endOf = (alert) => alert.cleared_at ?? (alert.current ? Infinity : alert.updated_at);
+
+const shortened = (text, most) => (text.length <= most ? text : `${text.slice(0, Math.max(1, most - 1))}…`);
 
 const scaleTop = (greatest) => [0.1, 0.25, 0.5].find((top) => greatest <= 0.95 * top) ?? 1;
 
@@ -75,7 +81,7 @@ export function timeChart() {
   let x = () => 0;
 
   const nearest = (at) => data.points.reduce((best, point) => (best && Math.abs(best.at - at) <= Math.abs(point.at - at) ? best : point), null);
-  const alertsAt = (at) => data.alerts.filter((alert) => alert.raised_at <= at && at <= (alert.cleared_at ?? Infinity));
+  const alertsAt = (at) => data.alerts.filter((alert) => alert.raised_at <= at && at <= endOf(alert));
 
   function words(point) {
     const classes = chosenClasses(data.points).some.filter((label) => point.classes?.[label] !== undefined);
@@ -179,7 +185,10 @@ export function timeChart() {
     if (classes.length) {
       title("Outliers by predicted class", width < 520 ? "" : all.length > classes.length ? `the ${classes.length} most striking of ${all.length}` : "each from 0 to 100%");
       for (const label of classes) {
-        svg.append(draw("text", { x: LEFT - 8, y: top + PANEL.classes - 4, class: "tick", "text-anchor": "end" }, label.length > 6 ? `${label.slice(0, 5)}…` : label));
+        const written = draw("text", { x: LEFT, y: top + 11, class: "tick" }, shortened(label, Math.floor((right - LEFT) / LETTER)));
+        written.append(draw("title", {}, label));
+        svg.append(written);
+        top += PANEL.label;
         line((point) => point.classes?.[label] ?? null, PANEL.classes, 1, "ratio");
         top += PANEL.classes + GAP;
       }
@@ -192,8 +201,8 @@ export function timeChart() {
       svg.append(draw("text", { x: at, y: top + 14, class: "tick", "text-anchor": anchor }, tick.text));
     }
     for (const alert of data.alerts) {
-      const [from, to] = [x(alert.raised_at), x(alert.cleared_at ?? end)];
-      if ((alert.cleared_at ?? end) < start || alert.raised_at > end) continue;
+      const [from, to] = [x(alert.raised_at), x(endOf(alert))];
+      if (endOf(alert) < start || alert.raised_at > end) continue;
       const kind = alert.cause === "drift" ? "drift" : "other";
       for (const [y1, y2] of panels) {
         under.append(draw("rect", { x: from, y: y1, width: Math.max(2, to - from), height: y2 - y1, class: `raised ${kind}` }));

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import datetime, timezone
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from driftprint.messages import AlertMessage, AlertStatus
 from driftprint_server.sinks import Accepted
+
+Format: TypeAlias = Literal["json", "slack", "discord"]
+"""As in `WebhookSettings.format`."""
 
 _MOST_DISCORD_SIGNS = 2000
 _WORDS = {AlertStatus.RAISED: "Raised", AlertStatus.UPDATED: "Still raised", AlertStatus.CLEARED: "Cleared"}
@@ -20,7 +24,7 @@ def message_id(alert: AlertMessage) -> str:
     return f"msg_{hashlib.sha256(named.encode()).hexdigest()[:32]}"
 
 
-def payload(accepted: Accepted, alert: AlertMessage, form: Literal["json", "slack", "discord"]) -> bytes:
+def payload(accepted: Accepted, alert: AlertMessage, form: Format) -> bytes:
     """The body of a request.
 
     Args:
@@ -28,17 +32,28 @@ def payload(accepted: Accepted, alert: AlertMessage, form: Literal["json", "slac
         alert: its message.
         form: as in `WebhookSettings.format`.
     """
-    if form == "json":
-        body = _full(accepted, alert)
-    elif form == "slack":
-        body = {"text": _plain(alert).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")}
-    else:
-        body = {"content": _plain(alert)[:_MOST_DISCORD_SIGNS], "allowed_mentions": {"parse": []}}
+    return encoded(_full(accepted, alert), _plain(alert), form)
+
+
+def encoded(full: Mapping[str, object], line: str, form: Format) -> bytes:
+    """The body of a request.
+
+    Args:
+        full: for programs, with the type, timestamp and data that Standard Webhooks recommends.
+        line: for people. Whatever it says may ring nobody's bell, so an @ is followed by a space of no width.
+        form: as in `WebhookSettings.format`.
+    """
+    text = " ".join(line.split()).replace("@", "@\u200b")
+    body: Mapping[str, object] = full
+    if form == "slack":
+        body = {"text": text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")}
+    elif form == "discord":
+        body = {"content": text[:_MOST_DISCORD_SIGNS], "allowed_mentions": {"parse": []}}
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _full(accepted: Accepted, alert: AlertMessage) -> dict[str, object]:
-    """With the type, timestamp and data that Standard Webhooks recommends; docs/webhooks.md has an example."""
+    """All of it; docs/webhooks.md has an example."""
     said = alert.model_dump(mode="json", exclude={"schema_", "seq", "recorded_at", "age_seconds", "thumbnails"})
     # Of the device's clock only differences are used.
     for name in ("raised_at", "cleared_at", "suspected_at"):
@@ -52,7 +67,6 @@ def _full(accepted: Accepted, alert: AlertMessage) -> dict[str, object]:
 
 
 def _plain(alert: AlertMessage) -> str:
-    """A line for people. A device may not ring everybody's bell: an @ is followed by a space of no width."""
+    """A line for people."""
     origin = f"{alert.site}/{alert.device}/{alert.stream}"
-    line = f"{_WORDS[alert.status]}: {origin}: {alert.cause.value.replace('_', ' ')}. {alert.summary}"
-    return " ".join(line.split()).replace("@", "@\u200b")
+    return f"{_WORDS[alert.status]}: {origin}: {alert.cause.value.replace('_', ' ')}. {alert.summary}"

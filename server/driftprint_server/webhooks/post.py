@@ -9,12 +9,12 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from email.message import Message
 
 from standardwebhooks.webhooks import Webhook
 
-from driftprint.errors import ConfigError
+from driftprint.tls import client_context
 from driftprint.version import VERSION
+from driftprint_server.retry_after import retry_after
 from driftprint_server.webhooks.counts import Failure
 from driftprint_server.webhooks.settings import WebhookSettings
 
@@ -59,14 +59,7 @@ class Receiver:
     def __init__(self, settings: WebhookSettings) -> None:
         self._settings = settings
         self._signer = Webhook(settings.secret.get_secret_value()) if settings.secret else None
-        try:
-            context = ssl.create_default_context(cafile=settings.ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(
-                f"holds no certificate that can be read ({error})",
-                where=str(settings.ca_file),
-                fix=f"correct ca_file of the webhook {settings.name}",
-            ) from None
+        context = client_context(settings.ca_file, where=f"webhook.{settings.name}.ca_file")
         # The usual opener would follow redirects, and open files.
         self._opener = urllib.request.OpenerDirector()
         for handler in (
@@ -94,7 +87,7 @@ class Receiver:
                 return Answer()
         except urllib.error.HTTPError as error:
             with error:
-                return _answer(error.code, error.headers)
+                return _answer(error.code, error.headers.get("Retry-After"), now)
         except urllib.error.URLError as error:
             return _lost(error.reason)
         except (OSError, UnicodeError, http.client.HTTPException) as error:
@@ -111,14 +104,16 @@ class Receiver:
         return headers
 
 
-def _answer(status: int, headers: Message) -> Answer:
-    """What a status other than 2xx means."""
+def _answer(status: int, asked: str | None, now: float) -> Answer:
+    """What a status other than 2xx means, and a header ``Retry-After``."""
     failure = Failure.BROKEN if status >= 500 else Failure.REFUSED if status >= 400 else Failure.REDIRECT
-    try:
-        retry_after = min(max(float(headers.get("Retry-After", "0")), 0.0), MOST_RETRY_AFTER_SECONDS)
-    except ValueError:  # a date
-        retry_after = 0.0
-    return Answer(failure, f"status {status}", away=status in _BUSY, gone=status == _GONE, retry_after=retry_after)
+    return Answer(
+        failure,
+        f"status {status}",
+        away=status in _BUSY,
+        gone=status == _GONE,
+        retry_after=retry_after(asked, now=now, most=MOST_RETRY_AFTER_SECONDS),
+    )
 
 
 def _lost(error: object) -> Answer:

@@ -36,6 +36,8 @@ class WebhookSettings(BaseModel):
     """``whsec_`` and 24 to 64 bytes in base64: signs every request, as Standard Webhooks has it."""
     causes: tuple[Cause, ...] = ()
     """Only alerts of these; empty: all."""
+    rollouts: bool = True
+    """Tell of rollouts that have stopped by themselves, and of those that have been held for long."""
     updates: bool = False
     """Tell every revision of an alert, not only that it is raised and cleared."""
     headers: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")], SecretStr] = Field(default={}, max_length=16)

@@ -1,4 +1,4 @@
-"""Alerts on their way to webhooks: what comes in is queued at once, and delivered by threads of their own."""
+"""Alerts and news of rollouts on their way to webhooks: queued at once, and delivered by threads of their own."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from random import Random
 from driftprint.clock import Clock
 from driftprint.messages import AlertMessage, AlertStatus
 from driftprint_server.operators import OperatorStore
+from driftprint_server.rollout.model import Rollout, Step
 from driftprint_server.sinks import Accepted
 from driftprint_server.webhooks.counts import Drop, WebhookCounts
 from driftprint_server.webhooks.courier import Courier
 from driftprint_server.webhooks.payloads import message_id, payload
 from driftprint_server.webhooks.post import Receiver
+from driftprint_server.webhooks.rollout_payloads import is_told, rollout_message_id, rollout_payload
 from driftprint_server.webhooks.settings import WebhookSettings, check_names
 from driftprint_server.webhooks.waiting import Outgoing, Queue
 
@@ -23,10 +25,12 @@ MOST_AGE_SECONDS = 7 * 86_400.0
 """Older news is none: a device that was away for longer tells it to the history alone."""
 
 _CLOSE_SECONDS = 1.0
+_ROLLOUTS = "rollouts"
+"""In place of a device's name, which has a site before it: what is told of rollouts is bounded as of one device."""
 
 
 class Webhooks:
-    """All webhooks, as one `Sink`.
+    """All webhooks, as one `Sink`, and as the `News` of rollouts.
 
     Every revision is put once, however often it comes. An alert that was raised and cleared while its device was away
     is told as such, with its times. What the broker has kept is told where it has not been before.
@@ -110,6 +114,34 @@ class Webhooks:
                         self._write(db, webhook, accepted, alert, dropped, silent=silent)
         for (name, reason), number in dropped.items():
             self.counts.drop(name, reason, number)
+        self.wake()
+
+    def rollout(self, db: sqlite3.Connection, rollout: Rollout, step: Step) -> None:
+        """Queue that a rollout has stopped by itself, or is held; nothing is told of what operators do.
+
+        Args:
+            db: of the store's transaction. `wake` once that is over.
+            rollout: which.
+            step: what has happened to it.
+
+        Raises:
+            StoreError: where the store refuses.
+        """
+        if not is_told(step):
+            return
+        for webhook in self._settings:
+            if not webhook.rollouts:
+                continue
+            if self.couriers[webhook.name].gone:
+                self.counts.drop(webhook.name, Drop.GONE)
+                continue
+            body = rollout_payload(rollout, step, webhook.format)
+            message = Outgoing(_ROLLOUTS, f"{_ROLLOUTS}/{rollout.id}", rollout_message_id(step), body)
+            dropped = self._queue.put(db, webhook.name, message, now=self._clock.now().wall)
+            self.counts.drop(webhook.name, Drop.QUEUE_FULL, dropped)
+
+    def wake(self) -> None:
+        """There may be something new to deliver."""
         for courier in self.couriers.values():
             courier.wake()
 

@@ -212,7 +212,8 @@ def test_who_knows_the_password_is_never_slowed_down(site: Site) -> None:
 def test_what_is_no_name_and_password_is_refused(site: Site, body: bytes) -> None:
     answer = site.client().post("/api/session", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 422
-    assert all(set(complaint) == {"type", "loc", "msg"} for complaint in answer.json()["detail"])
+    assert isinstance(answer.json()["detail"], str)
+    assert "secret" not in answer.text
 
 
 def test_where_the_disk_refuses_nobody_logs_in_and_the_answer_says_why(site: Site) -> None:

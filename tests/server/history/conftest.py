@@ -8,7 +8,7 @@ from sqlalchemy.engine import URL
 
 from driftprint_server.audit import Audit
 from driftprint_server.history.database import Database
-from driftprint_server.history.decisions import Decisions
+from driftprint_server.history.decisions import AlertDecisions
 from driftprint_server.history.history import History
 from driftprint_server.history.queries import Queries
 from driftprint_server.history.settings import HistorySettings
@@ -74,9 +74,9 @@ def audit(store: OperatorStore, clock: FakeClock) -> Audit:
 
 
 @pytest.fixture
-def decisions(store: OperatorStore, audit: Audit, clock: FakeClock) -> Decisions:
+def decisions(store: OperatorStore, audit: Audit, clock: FakeClock) -> AlertDecisions:
     """Acknowledgements and mutes."""
-    return Decisions(store, audit, clock)
+    return AlertDecisions(store, audit, clock)
 
 
 @pytest.fixture
@@ -86,12 +86,12 @@ def history(database: Database) -> History:
 
 
 @pytest.fixture
-def queries(database: Database, decisions: Decisions) -> Queries:
+def queries(database: Database, decisions: AlertDecisions) -> Queries:
     """What is asked of it."""
-    return Queries(database, decisions)
+    return Queries(database, decisions, current=lambda _alert: False)
 
 
 @pytest.fixture
-def site(database: Database, history: History, decisions: Decisions, audit: Audit, clock: FakeClock) -> Site:
+def site(database: Database, history: History, decisions: AlertDecisions, audit: Audit, clock: FakeClock) -> Site:
     """The history over HTTP."""
     return Site(database, history, decisions, audit, clock)

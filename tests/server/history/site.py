@@ -12,9 +12,10 @@ from starlette.middleware.base import RequestResponseEndpoint
 from driftprint_server.access.identity import Identity, Role
 from driftprint_server.audit import Audit
 from driftprint_server.history.database import Database
-from driftprint_server.history.decisions import Decisions
+from driftprint_server.history.decisions import AlertDecisions
 from driftprint_server.history.history import History
 from driftprint_server.history.routes import make_router
+from driftprint_server.refusals import ANYWHERE, add_refusals
 from tests.server.clocks import FakeClock
 
 ANNA = Identity("anna", Role.OPERATOR)
@@ -27,10 +28,11 @@ class Site:
 
     Attributes:
         who: is logged in; None: nobody.
+        current: ids of the alerts that are raised still.
     """
 
     def __init__(
-        self, database: Database, history: History, decisions: Decisions, audit: Audit, clock: FakeClock
+        self, database: Database, history: History, decisions: AlertDecisions, audit: Audit, clock: FakeClock
     ) -> None:
         self.database = database
         self.history = history
@@ -38,14 +40,19 @@ class Site:
         self.audit = audit
         self.clock = clock
         self.who: Identity | None = ANNA
+        self.current: set[str] = set()
         self.app = FastAPI()
+        add_refusals(self.app)
 
         @self.app.middleware("http")
         async def log_in(request: Request, call_next: RequestResponseEndpoint) -> Response:
             request.state.identity = self.who
             return await call_next(request)
 
-        self.app.include_router(make_router(database, decisions, clock=clock))
+        self.app.include_router(
+            make_router(database, decisions, current=lambda alert: alert.alert_id in self.current, clock=clock),
+            responses=ANYWHERE,
+        )
 
     def get(self, path: str, /, **query: Any) -> httpx.Response:
         """Ask."""

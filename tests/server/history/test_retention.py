@@ -4,10 +4,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import func, select
 from sqlalchemy.engine import URL
 
-from driftprint.messages import AlertStatus, ClassStats
+from driftprint.messages import AlertStatus, ClassStats, Thumbnail
 from driftprint_server.history.database import Database
 from driftprint_server.history.history import History
 from driftprint_server.history.queries import Queries
@@ -48,6 +49,13 @@ def batches(number: int, *, devices: int = 50) -> Iterator[list[Accepted]]:
     for batch in range(number):
         at = range(500 * batch, 500 * (batch + 1))
         yield [Accepted(numbered(template, i, device=f"pi-{i % devices}"), NOW + float(i)) for i in at]
+
+
+def usage(database: Database) -> list[tuple[int, int, int]]:
+    """By stream: the bytes of its windows and of its alerts."""
+    with database.reading() as db:
+        rows = db.exec_driver_sql("SELECT stream_id, window_bytes, alert_bytes FROM history_usage ORDER BY 1")
+        return [tuple(row) for row in rows]
 
 
 def file_size(url: URL) -> int:
@@ -136,6 +144,89 @@ def test_a_file_full_of_alerts_loses_the_oldest_of_those(sqlite_url: URL) -> Non
             kept = sorted(db.execute(select(ALERTS.c.updated_at)).scalars())
     assert 1_000 < len(kept) < 6_000
     assert kept == [NOW + i for i in range(6_000 - len(kept), 6_000)]
+
+
+def test_a_device_that_sends_large_alerts_costs_no_other_its_windows(sqlite_url: URL) -> None:
+    with closing(Database(sqlite_url)) as database:
+        history = History(database, HistorySettings(max_bytes=CAP))
+        for batch in batches(10, devices=20):
+            history.write(batch)
+        details = {f"{i} {'x' * 120}": 0.5 for i in range(64)}
+        for start in range(0, 1500, 500):  # of which one takes more than the whole file
+            several = range(start, start + 500)
+            history.write(
+                [
+                    Accepted(alert(i, number=i, device="loud", layers=details, classes=details), NOW + DAY + i)
+                    for i in several
+                ]
+            )
+            assert file_size(sqlite_url) <= CAP
+        left = counts(database)
+    assert left["history_windows"] == 5_000
+    assert 100 < left["history_alerts"] < 1_000
+
+
+def test_a_device_that_sends_more_windows_than_others_is_the_one_that_loses_its_oldest(sqlite_url: URL) -> None:
+    with closing(Database(sqlite_url)) as database:
+        history = History(database, HistorySettings(max_bytes=CAP))
+        for batch in batches(10, devices=20):
+            history.write(batch)
+        for start in range(0, 20_000, 500):
+            history.write([Accepted(large_window(i, "loud"), NOW + DAY + i) for i in range(start, start + 500)])
+        kept = times(database)
+    assert kept[:5_000] == [NOW + i for i in range(5_000)]
+    loud = [at - NOW - DAY for at in kept[5_000:]]
+    assert loud == [float(i) for i in range(20_000 - len(loud), 20_000)]
+
+
+def test_the_streams_of_a_device_count_together(sqlite_url: URL) -> None:
+    with closing(Database(sqlite_url)) as database:
+        history = History(database, HistorySettings(max_bytes=CAP))
+        for batch in batches(5, devices=2):
+            history.write(batch)
+        loud = large_window(1, "loud")
+        for start in range(0, 20_000, 500):
+            several = range(start, start + 500)
+            history.write([Accepted(replace(loud, seq=i, stream=f"s{i % 50}"), NOW + DAY + i) for i in several])
+        kept = times(database)
+    assert kept[:2_500] == [NOW + i for i in range(2_500)]
+
+
+def test_what_is_whose_is_what_is_there(sqlite_url: URL) -> None:
+    """Kept up by the database itself, it is what counting all of it anew gives, in a file of before as well."""
+    with closing(Database(sqlite_url)) as database:
+        history = History(database, HistorySettings(keep_days=1, keep_alerts_days=1, thumbnails=True))
+        small = Thumbnail(frame="7.png", recorded_at=NOW, p_value=0.01, jpeg=b"\xff\xd8\xff" + b"x" * 500)
+        for at in (NOW - 2 * DAY, NOW):
+            for _ in range(2):  # what comes again takes no more
+                history.write(
+                    [
+                        *[Accepted(large_window(int(at) + i, f"pi-{i % 3}"), at) for i in range(20)],
+                        *[
+                            Accepted(alert(i, number=int(at) + i, revision=i % 2, layers={"a": i / 9}), at)
+                            for i in range(9)
+                        ],
+                        Accepted(alert(9, number=int(at), revision=7, summary="x", thumbnails=(small,)), at),
+                    ]
+                )
+        history.tidy(NOW)
+        counted = usage(database)
+        with database.writing() as db:
+            names = db.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'trigger'").scalars().all()
+            for name in names:
+                db.exec_driver_sql(f"DROP TRIGGER {name}")
+            db.exec_driver_sql("DROP TABLE history_usage")
+    with closing(Database(sqlite_url)) as again:
+        assert usage(again) == counted
+    assert [windows > 0 for _, windows, _ in counted] == [True] * 3
+    assert [alerts > 500 for *_, alerts in counted] == [False, True, False]  # those of pi-1
+
+
+def test_nothing_is_too_old_by_a_clock_that_is_not_settled(database: Database) -> None:
+    history = History(database, HistorySettings(keep_days=2))
+    history.write([Accepted(window(1), NOW - 3 * DAY)])
+    assert history.tidy(NOW, settled=False) == Tidied(windows=0, alerts=0)
+    assert history.tidy(NOW) == Tidied(windows=1, alerts=0)
 
 
 def test_writing_goes_on_while_much_is_removed(sqlite_url: URL) -> None:

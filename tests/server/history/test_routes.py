@@ -7,7 +7,7 @@ from sqlalchemy.engine import URL
 from driftprint.messages import AlertStatus, Thumbnail
 from driftprint_server.audit import Audit
 from driftprint_server.history.database import Database
-from driftprint_server.history.decisions import Decisions
+from driftprint_server.history.decisions import AlertDecisions, AlertKey
 from driftprint_server.history.history import History
 from driftprint_server.history.settings import HistorySettings
 from driftprint_server.operators import OperatorStore
@@ -18,6 +18,7 @@ from tests.server.history.site import BEN, VERA, Site
 from tests.server.messages import OLD, alert
 
 FIRST = f"{1:032x}"
+KEY = AlertKey("north", "pi-1", "belt", FIRST)
 UNKNOWN = f"{99:032x}"
 JPEG = b"\xff\xd8\xff\xe0 a picture"
 
@@ -62,6 +63,7 @@ def test_an_alert_is_told_with_all_that_is_known_of_it(raised: Site) -> None:
         "instance": OLD,
         "revision": 0,
         "status": "raised",
+        "current": False,
         "cause": "drift",
         "raised_at": now,
         "suspected_at": None,
@@ -92,6 +94,21 @@ def test_alerts_are_asked_for_by_status(raised: Site) -> None:
     assert raised.get("/api/history/alerts", status=["raised", "cleared"]).json()["total"] == 2
 
 
+def test_whether_an_alert_is_raised_still_is_told_with_it(raised: Site) -> None:
+    assert [one["current"] for one in raised.get("/api/history/alerts").json()["alerts"]] == [False]
+    raised.current.add(FIRST)
+    assert [one["current"] for one in raised.get("/api/history/alerts").json()["alerts"]] == [True]
+    assert raised.get(f"/api/history/alerts/{FIRST}").json()["current"] is True
+
+
+def test_the_streams_that_anything_is_on_record_of_are_named(raised: Site) -> None:
+    raised.history.write([Accepted(window(1, stream="attic"), 1.0), Accepted(window(1, device="pi-2"), 1.0)])
+    assert raised.get("/api/history/streams", site="north", device="pi-1").json() == {"streams": ["attic", "belt"]}
+    assert raised.get("/api/history/streams", site="south", device="pi-1").json() == {"streams": []}
+    raised.history.tidy(1.0 + 31 * 86_400, settled=True)
+    assert raised.get("/api/history/streams", site="north", device="pi-1").json() == {"streams": ["belt"]}
+
+
 def test_a_thumbnail_is_a_jpeg_file_and_nothing_else(raised: Site) -> None:
     answer = raised.get(f"/api/history/alerts/{FIRST}/thumbnails/0.jpg")
     assert (answer.status_code, answer.content) == (200, JPEG)
@@ -107,20 +124,17 @@ def test_a_thumbnail_is_a_jpeg_file_and_nothing_else(raised: Site) -> None:
         ("series", {"site": "a b", "device": "x", "stream": "y"}, "site: String should match pattern"),
         ("series", {"site": "a", "device": "x", "stream": "y", "points": 1}, "points: Input should be greater"),
         ("series", {"site": "a", "device": "x", "stream": "y", "points": 5001}, "points: Input should be less"),
-        ("series", {"site": "a", "device": "x", "stream": "y", "start": 5, "end": 5}, "start must be before end"),
-        ("series", {"site": "a", "device": "x", "stream": "y", "start": 9e9}, "start must be before end"),
         ("alerts", {"start": "yesterday"}, "start: Input should be a valid number"),
         ("alerts", {"start": "nan"}, "start: "),
         ("alerts", {"end": "inf"}, "end: "),
         ("alerts", {"end": -1}, "end: Input should be greater"),
-        ("alerts", {"start": 10, "end": 1}, "start must be before end"),
         ("alerts", {"limit": 0}, "limit: "),
         ("alerts", {"limit": 1001}, "limit: "),
         ("alerts", {"offset": -1}, "offset: "),
         ("alerts", {"status": "gone"}, "status.0: Input should be 'raised', 'updated' or 'cleared'"),
         ("alerts/xyz", {}, "alert_id: String should match pattern"),
         ("windows.csv", {"device": "../x"}, "device: String should match pattern"),
-        ("windows.parquet", {"start": 10, "end": 1}, "start must be before end"),
+        ("alerts", {"limit": 0, "offset": -1}, "limit: Input should be greater than or equal to 1; offset: "),
         ("alerts.csv", {"status": "gone"}, "status.0: "),
         ("alerts.parquet", {"end": "soon"}, "end: "),
     ],
@@ -131,6 +145,21 @@ def test_a_wrong_query_is_answered_with_what_is_wrong(
     answer = site.get(f"/api/history/{path}", **query)
     assert answer.status_code == 422
     assert answer.json()["detail"].startswith(complaint)
+
+
+def test_between_a_time_and_one_before_it_there_is_nothing(raised: Site) -> None:
+    raised.history.write([Accepted(window(1), raised.clock.wall - 50)])
+    now = raised.clock.wall
+    assert raised.get("/api/history/alerts", start=now - 1, end=now + 1).json()["total"] == 1
+    for start, end in ((now + 1, now + 1), (now + 2, now + 1), (9e9, None)):
+        asked = {"start": start} if end is None else {"start": start, "end": end}
+        series = raised.get("/api/history/series", site="north", device="pi-1", stream="belt", **asked)
+        assert (series.status_code, series.json()) == (200, {"bucket_seconds": 0.0, "points": []})
+    backwards = {"start": now + 2, "end": now + 1}  # and the alert is raised still
+    assert raised.get("/api/history/alerts", **backwards).json() == {"total": 0, "alerts": []}
+    for name in ("windows", "alerts"):
+        assert len(raised.get(f"/api/history/{name}.csv", **backwards).text.splitlines()) == 1
+        assert raised.get(f"/api/history/{name}.parquet", **backwards).status_code == 200
 
 
 def test_an_alert_that_is_unknown_is_not_found(site: Site) -> None:
@@ -149,7 +178,7 @@ def test_who_has_acknowledged_an_alert_is_told_with_it_and_in_the_audit(raised: 
     assert (answer.status_code, answer.json()) == (200, made)
     assert raised.get(f"/api/history/alerts/{FIRST}").json()["acknowledged"] == made
     assert raised.get("/api/history/alerts").json()["alerts"][0]["acknowledged"] == made
-    assert raised.decisions.of([FIRST])[0].keys() == {FIRST}
+    assert raised.decisions.of([KEY])[0].keys() == {FIRST}
     (line,) = raised.audit.lines(limit=10)
     assert (line.who, line.action, line.target) == ("anna", "alert.acknowledge", FIRST)
     assert line.detail == {"site": "north", "device": "pi-1", "stream": "belt", "note": "on my way"}
@@ -196,6 +225,25 @@ def test_a_mute_can_be_taken_back(raised: Site) -> None:
     assert [line.action for line in raised.audit.lines(limit=10)] == ["alert.unmute", "alert.mute"]
 
 
+def test_a_mute_is_told_with_every_alert_of_its_stream_and_taken_back_by_any(raised: Site) -> None:
+    later = [alert(2, number=2), alert(2, number=3, stream="attic")]
+    raised.history.write([Accepted(message, raised.clock.wall) for message in later])
+    made = raised.put(f"/api/alerts/{FIRST}/mute", {"seconds": 60, "note": "lens being cleaned"}).json()
+    told = {one["alert_id"]: one["muted"] for one in raised.get("/api/history/alerts").json()["alerts"]}
+    assert told == {FIRST: made, f"{2:032x}": made, f"{3:032x}": None}
+    assert raised.delete(f"/api/alerts/{3:032x}/mute").status_code == 404
+    assert raised.delete(f"/api/alerts/{2:032x}/mute").status_code == 204
+    assert raised.decisions.muted_streams(raised.clock.wall) == set()
+
+
+def test_a_stream_is_muted_until_the_end_that_was_said_last(raised: Site) -> None:
+    raised.history.write([Accepted(alert(2, number=2), raised.clock.wall)])
+    raised.put(f"/api/alerts/{FIRST}/mute", {"seconds": 3600})
+    raised.put(f"/api/alerts/{2:032x}/mute", {"seconds": 60})
+    assert raised.get(f"/api/history/alerts/{FIRST}").json()["muted"]["until"] == raised.clock.wall + 60
+    assert raised.decisions.muted_streams(raised.clock.wall + 60) == set()
+
+
 @pytest.mark.parametrize(
     "body", [{}, {"seconds": 0}, {"seconds": 1e9}, {"seconds": 60, "note": "x" * 501}, {"seconds": 60, "until": 9}]
 )
@@ -225,11 +273,11 @@ def test_nobody_is_told_anything_without_logging_in(raised: Site, path: str) -> 
 
 def test_decisions_are_there_after_a_restart(raised: Site, store: OperatorStore) -> None:
     raised.put(f"/api/alerts/{FIRST}/acknowledgement", {"note": "mine"})
-    assert Decisions(store, raised.audit, raised.clock).of([FIRST])[0].keys() == {FIRST}
+    assert AlertDecisions(store, raised.audit, raised.clock).of([KEY])[0].keys() == {FIRST}
 
 
 def test_a_database_that_is_away_is_an_answer_of_its_own(
-    sqlite_url: URL, decisions: Decisions, audit: Audit, clock: FakeClock
+    sqlite_url: URL, decisions: AlertDecisions, audit: Audit, clock: FakeClock
 ) -> None:
     with closing(Database(sqlite_url)) as database:
         site = Site(database, History(database, HistorySettings()), decisions, audit, clock)

@@ -29,11 +29,14 @@ class Database:
         self.folder = folder
         self.address = f"127.0.0.1:{free_port()}"
         self.url = f"http://{self.address}"
-        self.write_url = self.url + self.write_path
         self._process: subprocess.Popen[bytes] | None = None
 
     def command(self) -> list[str]:
         raise NotImplementedError
+
+    @property
+    def write_url(self) -> str:
+        return self.url + self.write_path
 
     @property
     def log(self) -> str:
@@ -72,7 +75,7 @@ class Database:
         assert self._process is not None
         assert self._process.poll() is None, self.log
         try:
-            return httpx.get(self.url + self.ready_path, timeout=1).status_code == 200
+            return httpx.get(self.url + self.ready_path, timeout=1, verify=False).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -111,10 +114,15 @@ class Prometheus(Database):
     Args:
         folder: for its configuration, log and data; made here.
         out_of_order: how old a sample may be that is older than its series' latest; "" leaves it out.
+        certificate: a file with a certificate and its key, for HTTPS.
     """
 
-    def __init__(self, folder: Path, *, out_of_order: str = "30d") -> None:
+    def __init__(self, folder: Path, *, out_of_order: str = "30d", certificate: Path | None = None) -> None:
         super().__init__(folder)
+        if certificate is not None:
+            self.url = f"https://{self.address}"
+        tls = f"tls_server_config:\n  cert_file: {certificate}\n  key_file: {certificate}\n" if certificate else ""
+        (folder / "web.yml").write_text(tls)
         window = f"storage:\n  tsdb:\n    out_of_order_time_window: {out_of_order}\n" if out_of_order else ""
         (folder / "prometheus.yml").write_text(f"global:\n  scrape_interval: 1m\n{window}")
 
@@ -124,6 +132,7 @@ class Prometheus(Database):
             f"--config.file={self.folder / 'prometheus.yml'}",
             f"--storage.tsdb.path={self.folder / 'data'}",
             f"--web.listen-address={self.address}",
+            f"--web.config.file={self.folder / 'web.yml'}",
             "--web.enable-remote-write-receiver",
         ]
 

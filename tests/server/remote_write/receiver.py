@@ -51,6 +51,8 @@ class Receiver:
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
+        self.sizes: list[int] = []
+        """Of their bodies, in bytes."""
         self.answer: Callable[[Request], Answer] = lambda _request: Answer()
         self.url = ""
 
@@ -76,6 +78,7 @@ def receiving(tls: SSLContext | None = None) -> Iterator[Receiver]:
                 {name.lower(): value for name, value in self.headers.items()}, decode(body), self.client_address
             )
             receiver.requests.append(request)
+            receiver.sizes.append(len(body))
             answer = receiver.answer(request)
             self.send_response(answer.status)
             for name, value in (answer.headers or {}).items():

@@ -1,8 +1,12 @@
 import time
+from pathlib import Path
 
 import pytest
+import trustme
 
+from driftprint.errors import StoreError
 from driftprint.messages import DeviceStatus, WindowMessage
+from driftprint_server.remote_write.sender import LONGEST_RETRY_SECONDS
 from driftprint_server.times import EventTimes
 from tests.brokers import wait_for
 from tests.server.clocks import FakeClock
@@ -84,6 +88,56 @@ def test_samples_that_prometheus_finds_too_old_are_dropped_alone(prometheus: Pro
     wait_for_value(prometheus, f"count({TOTALS})", 28)
     assert set(counts.dropped) <= {"400", "500"}
     assert sum(counts.dropped.values()) > 0
+
+
+@pytest.mark.parametrize("path", ["/insert/0/prometheus/api/v1/write", "/api/v1/wrote", "/"])
+def test_at_a_wrong_path_nothing_is_taken_for_written(database: Database, path: str) -> None:
+    sink, counts = make_sink(database.url + path, FakeClock(time.time()))
+
+    with pytest.raises(StoreError, match=r"answers 40[045]"):
+        sink.write([accept(window(seq), time.time()) for seq in range(1, 10)])
+
+    assert (counts.samples, counts.dropped) == (0, {})
+    assert sink.problem is not None
+
+
+def test_http_at_a_port_that_speaks_https_is_an_error_that_says_so(tmp_path: Path) -> None:
+    authority, certificate = trustme.CA(), tmp_path / "prometheus.pem"
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    prometheus = Prometheus(tmp_path / "prometheus", certificate=certificate)
+    prometheus.start()
+    try:
+        clock = FakeClock(time.time())
+        batch = [accept(window(), clock.wall)]
+        wrong, counts = make_sink(prometheus.write_url.replace("https:", "http:"), clock, give_up_after_seconds=0)
+
+        def told() -> bool:
+            """Its answer is at times lost, since it closes the connection."""
+            clock.wall += LONGEST_RETRY_SECONDS
+            with pytest.raises(StoreError):
+                wrong.write(batch)
+            return "http or https" in (wrong.problem or "")
+
+        wait_for(told, what=lambda: f"the problem, in place of {wrong.problem}")
+        assert (counts.samples, counts.dropped) == (0, {})
+
+        right, counts = make_sink(prometheus.write_url, clock, ca_file=tmp_path / "ca.pem")
+        right.write(batch)
+        assert counts.samples > 0
+    finally:
+        prometheus.kill()
+
+
+def test_what_prometheus_has_taken_outlasts_its_kill(prometheus: Prometheus) -> None:
+    now = time.time()
+    sink, _ = make_sink(prometheus.write_url, FakeClock(now))
+    sink.write([accept(window(seq), now - 20 + seq) for seq in range(1, 21)])
+
+    prometheus.kill()
+    prometheus.start()
+
+    assert prometheus.value(f"count_over_time({TOTALS}[5m])", at=now + 1) == 20
 
 
 def test_a_device_that_goes_silent_is_found_by_when_it_was_last_seen(database: Database) -> None:

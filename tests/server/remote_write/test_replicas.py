@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from driftprint.messages import WindowMessage, encode
+from driftprint.messages import DeviceStatus, WindowMessage, encode
 from tests.brokers import Mosquitto, wait_for
-from tests.server.messages import topic_of, window
+from tests.server.messages import health, state, topic_of, window
 from tests.server.processes import ServerProcess
 from tests.server.remote_write.databases import Database, Prometheus, VictoriaMetrics
 from tests.server.remote_write.replicas import Devices, StartReplica
@@ -129,6 +129,42 @@ def test_while_the_database_is_away_nothing_is_acknowledged_and_then_the_replica
     finally:
         database.kill()
     assert replica.problems() == []
+
+
+def test_a_replica_with_a_wrong_path_acknowledges_nothing_and_says_what_is_wrong(
+    start_replica: StartReplica, speak: Speak, victoria_metrics: VictoriaMetrics
+) -> None:
+    replica = start_replica([f"{victoria_metrics.url}/insert/0/prometheus/api/v1/write"])
+    devices = speak([window(1, recorded_at=time.time())])
+
+    wait_for(
+        lambda: devices.send() or any("see to the path of url" in problem for problem in replica.problems() or []),
+        what=lambda: f"the problem, in place of {replica.problems()}\n{replica.log}",
+    )
+
+    assert devices.acknowledged == 0
+    assert replica.metric("driftprint_remote_write_dropped_samples_total") == 0
+    assert "see to the path of url" in replica.log
+
+
+def test_a_goodbye_that_was_said_while_the_database_was_away_is_written_once_it_is_back(
+    start_replica: StartReplica, speak: Speak, victoria_metrics: VictoriaMetrics
+) -> None:
+    replica = start_replica([victoria_metrics.write_url])
+    devices = speak([])
+    for message in (state(), health()):
+        devices.publish(topic_of(message), encode(message))
+    wait_for(lambda: victoria_metrics.value("driftprint_device_up") == 1, what="the device to be up")
+
+    victoria_metrics.kill()
+    goodbye = state(DeviceStatus.OFFLINE)
+    devices.publish(topic_of(goodbye), encode(goodbye))
+    wait_for(
+        lambda: replica.metric("driftprint_server_store_errors_total") > 0, what=lambda: f"an attempt\n{replica.log}"
+    )
+    victoria_metrics.start()
+
+    wait_for(lambda: victoria_metrics.value("driftprint_device_up") == 0, what=lambda: f"the goodbye\n{replica.log}")
 
 
 def test_what_is_no_message_is_counted_by_its_reason_and_costs_nobody_else_anything(

@@ -1,8 +1,10 @@
 import pytest
+from structlog.testing import capture_logs
 
 from driftprint.errors import StoreError
 from driftprint.exposition import FRAMES
 from driftprint_server.remote_write.counts import WriteCollector
+from driftprint_server.remote_write.sender import LONGEST_RETRY_SECONDS
 from driftprint_server.sinks import Accepted
 from driftprint_server.times import EventTimes
 from tests.server.clocks import FakeClock
@@ -91,8 +93,51 @@ def test_a_message_that_is_refused_is_not_sent_again(receiver: Receiver) -> None
 
     sink.write(windows(1))
 
-    assert len(receiver.requests) == 1
+    assert [request.devices for request in receiver.requests] == [{"pi-0"}, set()]
     assert counts.samples == 0
+    assert counts.dropped
+    assert sink.problem is None
+
+
+def test_a_refusal_is_made_sure_of_once_in_a_batch(receiver: Receiver) -> None:
+    sink, _ = make_sink(receiver.url, FakeClock(NOW), max_samples=100)
+    refuse(receiver, *(f"pi-{number}" for number in range(20)))
+
+    sink.write(windows(20))
+
+    assert sum(not request.series for request in receiver.requests) == 1
+
+
+def test_where_even_a_request_without_samples_is_refused_nothing_is_dropped_and_the_problem_says_what_to_do(
+    receiver: Receiver,
+) -> None:
+    clock = FakeClock(NOW)
+    sink, counts = make_sink(receiver.url, clock)
+    receiver.answer = lambda _request: Answer(400, "unsupported path requested")
+
+    for tries in range(1, 4):
+        with pytest.raises(StoreError, match="unsupported path requested"), capture_logs() as logged:
+            sink.write(windows(40))
+        assert any("see to the path" in line["what"] for line in logged) == (tries == 1)
+        assert len(receiver.requests) == 2 * tries
+        assert "see to the path of url" in (sink.problem or "")
+        clock.wall += LONGEST_RETRY_SECONDS
+    assert (counts.samples, counts.dropped) == (0, {})
+
+    receiver.answer = lambda _request: Answer()
+    sink.write(windows(40))
+    assert counts.samples > 0
+    assert sink.problem is None
+
+
+def test_a_target_that_goes_wrong_in_the_middle_of_its_life_loses_nothing_either(receiver: Receiver) -> None:
+    sink, counts = make_sink(receiver.url, FakeClock(NOW))
+    sink.write(windows(1))
+
+    receiver.answer = lambda _request: Answer(400, "Client sent an HTTP request to an HTTPS server.")
+    with pytest.raises(StoreError, match="http or https"):
+        sink.write(windows(1))
+    assert counts.dropped == {}
 
 
 def test_a_batch_that_is_not_taken_is_an_error_and_can_be_written_later(receiver: Receiver) -> None:
@@ -134,6 +179,7 @@ def test_what_is_counted_is_exposed(receiver: Receiver) -> None:
 
     assert exposed["driftprint_remote_write_samples_total", "tsdb"] == counts.samples > 0
     assert exposed["driftprint_remote_write_dropped_samples_total", "tsdb", "400"] == counts.samples
-    assert exposed["driftprint_remote_write_requests_total", "tsdb", "204"] == 1
+    assert exposed["driftprint_remote_write_requests_total", "tsdb", "204"] == 2
+    assert exposed["driftprint_remote_write_bytes_total", "tsdb"] == receiver.sizes[-2]
     assert exposed["driftprint_remote_write_requests_total", "tsdb", "400"] == 2
     assert exposed["driftprint_remote_write_seconds_total", "tsdb"] >= 0

@@ -42,13 +42,23 @@ def test_samples_of_one_series_stand_together_in_their_order() -> None:
 
 
 def test_kept_bytes_are_bounded_and_change_no_request() -> None:
-    encoder = Encoder(most_series=10)
-    samples = [(FRAMES, ("north", f"pi-{number}", "belt"), 1.0, 1) for number in range(100)]
+    encoder = Encoder(most_values=10)
+    samples = [(FRAMES, ("north", f"pi-{number}", "belt"), 1.0, 1) for number in range(105)]
 
     first, second = encoder.encode(samples), encoder.encode(samples)
 
-    assert encoder.kept <= 10
+    assert 0 < encoder.kept <= 3 * 10
     assert first == second == Encoder().encode(samples)
+
+
+def test_series_that_are_new_cost_nothing_to_remember_but_the_values_of_their_labels() -> None:
+    encoder = Encoder()
+    streams = [("north", f"pi-{number}", "belt") for number in range(50)]
+
+    encoder.encode((spec, stream, 1.0, 1) for stream in streams for spec in (FRAMES, OUTLIERS))
+    encoder.encode((CLASS_RATIO, (*stream, str(digit)), 1.0, 1) for stream in streams for digit in range(10))
+
+    assert encoder.kept == len(("north", "belt")) + 50 + 10
 
 
 @given(

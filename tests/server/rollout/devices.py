@@ -38,7 +38,7 @@ _SAID_AGAIN_SECONDS = 1.0
 class Devices:
     """Ten devices of one site that run the first version, each with a million frames behind it.
 
-    As real ones do, they send a window again until the server has acknowledged it.
+    As real ones do, they go on reporting, and send a window again until the server has acknowledged it.
 
     Args:
         broker: where they report, and are told.
@@ -47,6 +47,8 @@ class Devices:
     def __init__(self, broker: Mosquitto) -> None:
         self.follow = True
         """Whether they run what they are told to."""
+        self.alarmed: set[str] = set()
+        """Those that are in alarm."""
         self._heard: dict[str, list[str]] = {device: [] for device in DEVICES}
         self._totals = {device: Totals() for device in DEVICES}
         self._unacknowledged: dict[tuple[str, int], WindowMessage] = {}
@@ -73,7 +75,7 @@ class Devices:
                 totals.seq += 1
                 bundle = BundleRef(name=totals.bundle.name, version=totals.bundle.version)
                 numbers: dict[str, Any] = {"frames_total": totals.frames, "alerts_total": totals.alarms}
-                message = window(totals.seq, device=device, bundle=bundle, alarm=alarms > 0, **numbers)
+                message = window(totals.seq, device=device, bundle=bundle, alarm=device in self.alarmed, **numbers)
                 self._unacknowledged[device, totals.seq] = message
             self._say(message)
             self._say(health(device=device, bundle_errors={}))
@@ -110,6 +112,7 @@ class Devices:
                 again = list(self._unacknowledged.values())
             for message in again:
                 self._say(message)
+            self.report(frames=100)
 
     def _on_message(self, _client: object, _data: object, received: paho.MQTTMessage) -> None:
         address = parse(received.topic)

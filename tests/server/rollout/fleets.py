@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from driftprint.messages import BundleRef, CommandMessage, DeviceMessage, DeviceStatus, decode
+from driftprint.messages import AlertStatus, BundleRef, CommandMessage, DeviceMessage, DeviceStatus, decode
 from driftprint.topics import DeviceTopic, device_topic, parse
 from driftprint_server.audit import Audit
 from driftprint_server.device import Device, apply
@@ -14,12 +14,13 @@ from driftprint_server.records import kept
 from driftprint_server.rollout.bundles import Catalogue
 from driftprint_server.rollout.links import BundleLinks, kept_secret
 from driftprint_server.rollout.model import BundleId
+from driftprint_server.rollout.news import News
 from driftprint_server.rollout.orders import Order
 from driftprint_server.rollout.service import Rollouts
 from driftprint_server.rollout.settings import RolloutSettings
 from tests.bundles import make_bundle
 from tests.server.clocks import FakeClock
-from tests.server.messages import health, state, window
+from tests.server.messages import alert, health, state, window
 
 TOY1, TOY2, TOY3 = (BundleId("toy", version) for version in (1, 2, 3))
 INSTANCE = "a" * 16
@@ -63,6 +64,7 @@ class FakeFleet:
         alarms: int = 0,
         alarm: bool = False,
         error: str = "",
+        unfetched: bool = False,
     ) -> None:
         """Its next window, after so many more frames and alarms, and its health."""
         totals = self.totals[site, device]
@@ -83,7 +85,26 @@ class FakeFleet:
             )
         )
         errors = {"belt": error} if error else {}
-        self.say(health(site=site, device=device, instance=totals.instance, bundle_errors=errors))
+        self.say(
+            health(
+                site=site,
+                device=device,
+                instance=totals.instance,
+                bundle_errors=errors,
+                bundle_unfetched=("belt",) if unfetched else (),
+            )
+        )
+
+    def report_budget(self, device: str, *, frames_per_false_alarm: float, site: str = "north") -> None:
+        """An alert of long ago, by which the server knows the device's budget."""
+        budget = alert(
+            site=site,
+            device=device,
+            instance=self.totals[site, device].instance,
+            status=AlertStatus.CLEARED,
+            frames_per_false_alarm=frames_per_false_alarm,
+        )
+        self.say(budget)
 
     def leave(self, device: str, *, site: str = "north") -> None:
         self.say(state(DeviceStatus.OFFLINE, site=site, device=device, instance=INSTANCE, streams=("belt",)))
@@ -152,6 +173,7 @@ class Scene:
         self.audit = Audit(self.store, self.clock)
         self.catalogue = Catalogue(self.bundles, cache=folder / "zips", trusted=None)
         self.links = BundleLinks(kept_secret(self.store), "http://server.example:8466")
+        self.news: News | None = None
         self.rollouts = self.make_rollouts()
 
     def make_rollouts(self) -> Rollouts:
@@ -165,6 +187,7 @@ class Scene:
             clock=self.clock,
             settings=RolloutSettings(),
             stale_after_seconds=1e6,
+            news=self.news,
         )
 
     def restart(self) -> None:
@@ -190,8 +213,12 @@ class Scene:
         self.rollouts.tick()
 
     def follow(self, *devices: str, alarms: int = 0, frames: int = 1000) -> None:
-        """Devices run what they are told to, and report."""
-        for device in devices or [device for _, device in self.fleet.totals]:
-            wanted = self.broker.wanted(device)
-            if wanted is not None:
-                self.fleet.report(device, bundle=wanted[0], frames=frames, alarms=alarms, alarm=alarms > 0)
+        """Devices run what they are told to: they say so at once, and report when they have gone on for a while."""
+        wanted = {device: self.broker.wanted(device) for device in devices or [each for _, each in self.fleet.totals]}
+        following = {device: wish[0] for device, wish in wanted.items() if wish is not None}
+        for device, bundle in following.items():
+            if bundle != self.fleet.totals["north", device].bundle:
+                self.fleet.report(device, bundle=bundle, frames=0)
+        self.rollouts.tick()
+        for device, bundle in following.items():
+            self.fleet.report(device, bundle=bundle, frames=frames, alarms=alarms, alarm=alarms > 0)

@@ -78,9 +78,10 @@ def test_an_operator_stops_widens_and_resumes_what_they_have_seen(client: TestCl
     [
         ({"bundle": "toy-9"}, 404, "there is no bundle toy-9; upload it first"),
         ({"bundle": "toy-01"}, 422, "toy-01 is no NAME-VERSION"),
+        ({"bundle": "toy"}, 422, "toy is no NAME-VERSION of a bundle, as in parts-2"),
         ({"site": "nowhere"}, 409, "there is no stream that runs toy there"),
-        ({"stages": [50, 10]}, 422, "stages must ascend"),
-        ({"stages": [0]}, 422, "greater than or equal to 1"),
+        ({"stages": [50, 10]}, 422, "must ascend"),
+        ({"stages": [0]}, 422, "must be per cent of the devices, each from 1 to 100"),
         ({"device": "pi-1"}, 422, "named together with its site"),
         ({"soak_seconds": -1}, 422, "greater than or equal to 0"),
         ({"whatever": 1}, 422, "Extra inputs"),
@@ -103,7 +104,9 @@ def test_a_second_one_is_told_what_to_do(client: TestClient, ten: Scene) -> None
 
 
 def test_an_unknown_one_is_answered_so(client: TestClient) -> None:
-    assert client.get("/api/rollouts/f00").status_code == 404
+    for unknown in ("f00", "XYZ", "f" * 33):
+        answer = client.get(f"/api/rollouts/{unknown}")
+        assert (answer.status_code, answer.json()) == (404, {"detail": f"there is no rollout {unknown}"})
     for action, body in (("stop", {}), ("resume", {}), ("widen", {"percent": 50})):
         assert client.post(f"/api/rollouts/f00/{action}", json=body).status_code == 404
 
@@ -138,6 +141,32 @@ def test_a_device_fetches_a_bundle_by_its_address_alone_and_in_parts(ten: Scene)
         assert client.get(wrong).status_code == 404, wrong
 
 
+def test_a_bundle_that_is_exchanged_during_a_rollout_is_given_to_nobody_and_the_rollout_says_so(
+    client: TestClient, ten: Scene
+) -> None:
+    begun = start(client, ten)
+    path = ten.links.url(TOY2).removeprefix("http://server.example:8466")
+    file = ten.bundles / f"{TOY2}.driftprint"
+    original = file.read_bytes()
+    assert begun["problem"] is None
+    (line,) = ten.audit.lines(limit=5)
+    listed = ten.catalogue.find(TOY2)
+    assert listed is not None
+    assert line.detail["sha256"] == listed.digest
+
+    file.unlink()
+    make_bundle(file, version=2, calibration=[0.1, 0.2], zipped=True)
+    assert client.get(path).status_code == 404
+    exchanged = client.get(f"/api/rollouts/{begun['id']}").json()["problem"]
+    assert exchanged.startswith("toy-2 in the server's folder has other contents than this rollout began with")
+    file.unlink()
+    gone = client.get(f"/api/rollouts/{begun['id']}").json()["problem"]
+    assert gone.startswith("toy-2 is not in the server's folder")
+    file.write_bytes(original)
+    assert client.get(path).content == original
+    assert client.get(f"/api/rollouts/{begun['id']}").json()["problem"] is None
+
+
 def test_an_upload_is_listed_once_and_said_who_brought_it(client: TestClient, ten: Scene, tmp_path: Path) -> None:
     new = make_bundle(tmp_path / "new.zip", version=7, zipped=True).read_bytes()
     assert client.post("/api/bundles", content=new).status_code == 201
@@ -167,4 +196,30 @@ def test_an_upload_that_is_refused_leaves_nothing(client: TestClient, ten: Scene
 
     assert client.post("/api/bundles", content=endless()).status_code == 413
     assert sorted(path.name for path in ten.bundles.iterdir()) == before
-    assert ten.audit.lines(limit=5) == []
+    lines = ten.audit.lines(limit=5)
+    assert {(line.who, line.action, line.target) for line in lines} == {("ann", "bundle.refuse", "upload")}
+    assert [str(line.detail["reason"]).split(";")[0] for line in reversed(lines)] == [
+        "toy-2 is here already, with other contents",
+        "neither a folder nor a whole zip file",
+        f"larger than {UPLOAD_BYTES} bytes",
+        f"larger than {UPLOAD_BYTES} bytes",
+    ]
+
+
+def test_an_upload_is_noted_before_it_is_there_so_that_no_kill_leaves_a_bundle_that_nobody_brought(
+    client: TestClient, ten: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*_: object) -> None:
+        raise OSError(5, "here it ends")
+
+    new = make_bundle(tmp_path / "new.zip", version=7, zipped=True).read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", end)
+        assert client.post("/api/bundles", content=new).status_code == 503
+    assert [(line.who, line.action, line.target) for line in ten.audit.lines(limit=5)] == [
+        ("ann", "bundle.upload", "toy-7")
+    ]
+    with ten.store.transaction() as db:
+        db.execute("ALTER TABLE audit RENAME TO away")
+    assert client.post("/api/bundles", content=new).status_code == 503
+    assert not (ten.bundles / "toy-7.driftprint").exists()

@@ -132,6 +132,17 @@ def test_an_upload_that_nobody_trusts_leaves_nothing_behind(catalogue: Catalogue
     assert list(folder.iterdir()) == []
 
 
+def test_what_a_kill_has_left_of_an_upload_is_removed_and_nothing_else(
+    catalogue: Catalogue, folder: Path, key: Path
+) -> None:
+    catalogue.forget_uploads()
+    signed(folder / "toy-1.driftprint", key, zipped=True)
+    (folder / ".hidden").touch()
+    catalogue.room_for_upload().write_bytes(b"PK and the first half")
+    catalogue.forget_uploads()
+    assert sorted(path.name for path in folder.iterdir()) == [".hidden", "toy-1.driftprint"]
+
+
 def test_an_address_is_good_for_its_bundle_and_its_secret_alone() -> None:
     links = BundleLinks(b"secret", "https://server.example/fleet/")
     url = links.url(TOY1)

@@ -112,11 +112,18 @@ def test_what_cannot_be_done_is_one_sentence_that_says_what_to_do(
 ) -> None:
     url = site.server.url
     assert site.refusal("start", "toy-9") == f"{url}: there is no bundle toy-9; upload it first"
-    assert "bundle: String should match pattern" in site.refusal("start", "toy")
-    assert "stages must ascend" in site.refusal("start", "toy-2", "--stages", "50,10")
+    assert site.refusal("start", "toy") == f"{url}: bundle: toy is no NAME-VERSION of a bundle, as in parts-2"
+    assert site.refusal("start", "toy-2", "--stages", "50,10") == f"{url}: stages: must ascend, as in 10, 50, 100"
+    assert site.refusal("start", "toy-2", "--stages", "0") == (
+        f"{url}: stages: must be per cent of the devices, each from 1 to 100"
+    )
+    assert site.refusal("start", "toy-2", "--device", "pi-1") == f"{url}: a device is named together with its site"
     assert "--stages: 'ten' is no whole number of per cent" in site.refusal("start", "toy-2", "--stages", "ten")
-    assert site.refusal("status", "toy-2") == f"{url}: there is no rollout of toy-2"
-    assert site.refusal("stop", "f00") == f"{url}: there is no rollout f00"
+    for action, unknown in (("status", "toy-2"), ("status", "toy"), ("stop", "f00")):
+        assert site.refusal(action, unknown) == (
+            f"{url}: there is no rollout {unknown}, and none of such a bundle; "
+            "driftprint rollout status lists all; a bundle is named with its version, as in parts-2"
+        )
     assert "cannot be read" in site.refusal("upload", str(tmp_path / "none.driftprint"))
     (tmp_path / "broken.driftprint").write_bytes(b"PK and no more")
     assert "neither a folder nor a whole zip file" in site.refusal("upload", str(tmp_path / "broken.driftprint"))
@@ -164,6 +171,25 @@ def test_a_server_that_is_killed_and_comes_again_is_waited_for(site: Site) -> No
     assert said.count("trying again") == 1
     assert "stage 1 of 2: 30 % of the devices" in said
     assert "token ci: stop, devices go back" in said
+
+
+def test_a_rollout_that_is_held_says_why_and_one_that_has_stopped_can_be_left_so(site: Site) -> None:
+    site.succeed("start", "toy-2", "--stages", "10,100")
+    wait_for(site.devices.told_anything, what="one to be told")
+    (one,) = site.devices.told_anything()
+    wait_for(lambda: "1 run it" in site.succeed("status", "toy-2"), what="it to run it")
+    site.devices.alarmed.add(one)
+    wait_for(lambda: "in alarm with it" in site.succeed("status", "toy-2"), what="it to be held")
+    said = site.succeed("status", "toy-2")
+    assert re.search(rf"^stage 1 of 2: 10 % of the devices, held: north/{one} is in alarm with it$", said, re.MULTILINE)
+    assert re.search(rf"^held since .* UTC: north/{one} is in alarm with it$", said, re.MULTILINE)
+    assert " held " in site.succeed("status")
+    held = site.server.metric('driftprint_server_rollouts{status="held"}')
+    site.devices.report(one, alarms=3)
+    wait_for(lambda: "\nstopped: " in site.succeed("status", "toy-2"), what="it to stop")
+    stopped = site.server.metric('driftprint_server_rollouts{status="stopped"}')
+    site.succeed("stop", "toy-2")
+    assert (held, stopped, site.server.metric('driftprint_server_rollouts{status="stopped"}')) == (1, 1, 0)
 
 
 def test_what_devices_say_cannot_steer_the_terminal(site: Site) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftprint_server.rollout.evidence import follow, log_e, told, weigh
+from driftprint_server.rollout.evidence import allowed, follow, log_e, told, weigh
 from driftprint_server.rollout.model import LEVEL, BundleId, Exposure, Facts, Sighting, StreamKey
 
 OLD, NEW, OTHER = BundleId("toy", 1), BundleId("toy", 2), BundleId("else", 7)
@@ -88,6 +88,31 @@ def test_a_bundle_that_alarms_as_often_as_the_old_one_is_stopped_in_at_most_one_
                 stopped += 1
                 break
     assert stopped <= cases * LEVEL + 3 * math.sqrt(cases * LEVEL)
+
+
+def test_a_bundle_with_which_each_device_keeps_to_its_own_budget_is_stopped_in_at_most_one_of_a_hundred_cases() -> None:
+    random = np.random.default_rng(0)
+    cases, stopped = 200, 0
+    budgets = np.array([1e-3, 1e-3, 1e-5, 1e-6, 1e-7])
+    steps = np.array([100, 1000, 1000, 1000, 20_000])
+    for _ in range(cases):
+        frames, alarms = np.zeros(5, dtype=int), 0
+        for _ in range(50):  # looked at again and again
+            frames += steps
+            alarms += int(random.poisson(budgets * steps).sum())
+            promise = allowed(zip(map(int, frames), map(float, budgets), strict=True))
+            if log_e(Exposure(10**9, 0), Exposure(int(frames.sum()), alarms), promise=promise) >= STOP:
+                stopped += 1
+                break
+    assert stopped <= cases * LEVEL + 3 * math.sqrt(cases * LEVEL)
+
+
+def test_a_budget_counts_by_its_devices_frames_and_one_that_is_not_known_as_the_others() -> None:
+    assert allowed([]) == 0.0
+    assert allowed([(1000, 0.0)]) == 0.0
+    assert allowed([(1000, 1e-2), *[(1000, 0.0)] * 9]) == pytest.approx(1e-2)
+    assert allowed([(1000, 1e-2), *[(1000, 1e-7)] * 9]) == pytest.approx(1e-3, rel=1e-3)
+    assert allowed([(0, 1e-3)]) == pytest.approx(1e-3)
 
 
 def test_a_look_that_is_taken_twice_changes_nothing() -> None:

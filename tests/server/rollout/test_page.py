@@ -103,6 +103,55 @@ def test_an_operator_starts_and_stops_a_rollout_by_keyboard_alone(
     assert rollout.back
 
 
+def test_one_that_is_held_says_why_and_an_operator_may_leave_one_stopped_that_has_stopped_by_itself(
+    ten: Scene, serve: Callable[[Role], str], browse: Callable[..., Browser]
+) -> None:
+    rollout = ten.start(stages=(10, 50, 100))
+    (one,) = ten.broker.told()
+    ten.follow()
+    ten.fleet.report(one, alarms=1, alarm=True)
+    ten.look()
+    page = browse(serve(Role.OPERATOR))
+    wait_for(lambda: "Held: " in text(page, "#rollouts"), what=lambda: text(page, "#rollouts"))
+    assert text(page, ".rollout .reason") == f"Held: north/{one} is in alarm with it"
+    assert text(page, ".rollout header .chip") == "held"
+    assert "Stage 1 of 3: 10 % of the devices, held" in text(page, "#rollouts")
+
+    ten.fleet.report(one, alarms=3, alarm=True)
+    ten.look()
+    wait_for(lambda: "Stopped: 4 alarms" in text(page, "#rollouts"), what=lambda: text(page, "#rollouts"))
+    press_until(page, "Leave it stopped: rollout of toy-2")
+    page.press("Enter")
+    wait_for(lambda: "no longer alerted of" in text(page, "#sure"), what=lambda: text(page, "#sure"))
+    press_until(page, "sure-do")
+    page.press("Enter")
+    wait_for(lambda: "Leave it stopped" not in text(page, "#rollouts"), what=lambda: text(page, "#rollouts"))
+    assert ten.rollouts.find(rollout).stopped_by == "ann"
+
+
+def test_what_the_server_refuses_is_shown_in_its_own_sentence(
+    ten: Scene, serve: Callable[[Role], str], browse: Callable[..., Browser]
+) -> None:
+    page = browse(serve(Role.OPERATOR))
+    wait_for(lambda: page.ask("document.querySelector('#start-bundle').options.length"), what="the bundles")
+    page.ask("document.querySelector('#start-stages').value = '50, 10'")
+    page.ask("document.querySelector('#start-do').click()")
+    wait_for(lambda: page.ask("document.querySelector('#sure').open"), what="the question")
+    page.ask("document.querySelector('#sure-do').click()")
+    said = "stages: must ascend, as in 10, 50, 100"
+    wait_for(lambda: text(page, "#trouble") == said, what=lambda: text(page, "#trouble"))
+    page.ask("""{
+        const chosen = new DataTransfer();
+        chosen.items.add(new File(["x".repeat(2e6)], "large.driftprint"));
+        document.querySelector("#upload-file").files = chosen.files;
+        document.querySelector("#upload").requestSubmit();
+    }""")
+    wait_for(lambda: "larger than 1000000 bytes" in text(page, "#trouble"), what=lambda: text(page, "#trouble"))
+    assert not ten.rollouts.all()
+    assert all("422" in said or "413" in said for said in page.complaints)
+    page.complaints.clear()  # a browser tells its console of every refusal
+
+
 def test_a_question_that_is_left_changes_nothing(
     ten: Scene, serve: Callable[[Role], str], browse: Callable[..., Browser]
 ) -> None:

@@ -15,6 +15,7 @@ from tests.brokers import Mosquitto, wait_for
 from tests.server.processes import ServerProcess
 from tests.server.rollout.devices import DEVICES, Devices, fleet
 from tests.server.rollout.fleets import TOY1, TOY2
+from tests.server.webhooks.receiver import HttpReceiver
 
 BODY: dict[str, Any] = {"bundle": "toy-2", "stages": [30, 100], "soak_seconds": 3}
 
@@ -104,6 +105,34 @@ def test_a_stop_is_not_lost_with_a_server_that_is_killed_over_it(
         ("server", "rollout.stop"),
         ("anyone", "rollout.start"),
     ]
+
+
+def test_a_server_posts_that_a_rollout_has_stopped_and_warns_of_an_address_that_no_device_reaches(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    receiver = HttpReceiver()
+    receiver.start()
+    try:
+        with fleet(tmp_path, mosquitto, settings={"[webhook]": f"name = 'ops'\nurl = '{receiver.url}'"}) as (
+            server,
+            devices,
+        ):
+            assert "other machines cannot fetch bundles" in server.log
+            assert "set public_url in [rollout]" in server.log
+            rollout = start(server)
+            wait(server, devices, lambda: len(devices.told_anything()) == 3, "three to be told")
+            devices.report(*devices.told_anything(), alarms=1)
+            wait(server, devices, lambda: receiver.posted, "it to be posted")
+            assert receiver.posted[0].json["data"]["rollout"] == rollout
+            assert receiver.posted[0].json["type"] == "rollout.stopped"
+            left = tmp_path / "bundles" / ".0123456789abcdef.upload"
+            left.write_bytes(b"PK and the first half")
+            kill_and_start(server)
+            assert not left.exists()
+            schemas = server.get("/openapi.json").json()["components"]["schemas"]
+            assert [name for name in schemas if "__" in name] == []
+    finally:
+        receiver.stop()
 
 
 def test_of_two_operators_at_once_exactly_one_wins_and_the_other_is_told_what_to_do(

@@ -102,7 +102,29 @@ def test_alarms_that_come_as_often_as_with_the_old_version_stop_nothing(ten: Sce
     for _ in range(50):
         ten.follow(alarms=1, frames=10_000)
         ten.look()
+    assert ten.rollouts.find(rollout).status is Status.RUNNING
+    ten.follow()
+    ten.look()
+    ten.look(SOAK_SECONDS)
     assert ten.rollouts.find(rollout).status is Status.DONE
+
+
+def test_one_devices_loose_budget_does_not_keep_a_bad_bundle_from_being_stopped(ten: Scene) -> None:
+    for device in sorted(ALL):
+        ten.fleet.report_budget(device, frames_per_false_alarm=100 if device == "pi-0" else 1e7)
+    rollout = ten.start(stages=(100,))
+    ten.follow(alarms=3)  # 30 in 10,000 frames, of which pi-0 alone may have 10
+    ten.look()
+    assert ten.rollouts.find(rollout).status is Status.STOPPED
+
+
+def test_what_the_devices_budgets_allow_is_not_held_against_a_bundle(ten: Scene) -> None:
+    for device in sorted(ALL):
+        ten.fleet.report_budget(device, frames_per_false_alarm=400)
+    rollout = ten.start(stages=(100,))
+    ten.follow(alarms=3)
+    ten.look()
+    assert ten.rollouts.find(rollout).status is Status.RUNNING
 
 
 def test_two_devices_that_refuse_it_stop_it_once_they_have_said_so_for_a_while(ten: Scene) -> None:
@@ -132,6 +154,18 @@ def test_an_attempt_to_fetch_it_that_failed_once_is_no_refusal(ten: Scene) -> No
     ten.follow()
     ten.look(20)
     assert ten.rollouts.find(rollout).status is Status.RUNNING
+
+
+def test_devices_that_cannot_fetch_it_have_not_refused_it_and_stop_it_only_once_they_are_overdue(ten: Scene) -> None:
+    rollout = ten.start()
+    for _ in range(4):
+        for device in ten.broker.told():
+            ten.fleet.report(device, error="toy-2: cannot be fetched", unfetched=True)
+        ten.look(100)
+    assert ten.rollouts.find(rollout).status is Status.RUNNING
+    assert {facts.refused_since for facts in ten.rollouts.facts(rollout).values()} == {None}
+    ten.look(1400)
+    assert ten.rollouts.find(rollout).status is Status.STOPPED
 
 
 def test_devices_that_are_online_and_never_follow_stop_it(ten: Scene) -> None:
@@ -354,7 +388,7 @@ def test_two_at_once_are_told_so(ten: Scene) -> None:
 
 def test_what_cannot_be_done_changes_nothing(ten: Scene) -> None:
     rollout = ten.start()
-    with pytest.raises(UnknownRolloutError):
+    with pytest.raises(UnknownRolloutError, match="there is no rollout f00"):
         ten.rollouts.stop("f00", "ann", back=True)
     with pytest.raises(ConflictError, match="not stopped"):
         ten.rollouts.resume(rollout, "ann")

@@ -8,6 +8,7 @@ import ssl
 import sys
 import time
 from collections.abc import Iterator
+from email.utils import formatdate
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -80,6 +81,11 @@ class Station:
 
     def told(self) -> list[tuple[str, str]]:
         return [(posted.json["data"]["alert_id"][-1], posted.json["type"]) for posted in self.receiver.posted]
+
+    def due(self) -> list[float]:
+        """When what waits is to be sent: Unix time."""
+        with self.store.transaction() as db:
+            return [due for (due,) in db.execute("SELECT due FROM webhook_waiting ORDER BY number")]
 
     def dropped(self) -> dict[Drop, int]:
         return {reason: number for (_, reason), number in self.webhooks.counts.dropped.items() if number}
@@ -316,6 +322,23 @@ def test_a_receiver_is_given_the_time_that_it_asks_for(station: Station) -> None
     assert len(station.receiver.posted) == 1
 
 
+def test_a_date_is_understood_too(station: Station) -> None:
+    date = formatdate(station.clock.wall + 1800, usegmt=True)
+    station.receiver.status, station.receiver.headers = 503, {"Retry-After": date}
+    station.write(raised())
+    station.deliver()
+    (due,) = station.due()
+    assert due == pytest.approx(station.clock.wall + 1800, abs=1)
+
+
+@pytest.mark.parametrize("asked", ["nan", "inf", "-5", "1e999", "soon", "Thu, 99 Jan 2026 00:00:00 GMT", ""])
+def test_one_that_makes_no_sense_holds_up_no_other_message(station: Station, asked: str) -> None:
+    station.receiver.status, station.receiver.headers = 500, {"Retry-After": asked}
+    station.write(raised(1), raised(2))
+    station.deliver()
+    assert len({posted.id for posted in station.receiver.posted}) == len(station.receiver.posted) == 2
+
+
 def test_one_that_the_receiver_does_not_take_keeps_no_other_from_it(station: Station) -> None:
     station.receiver.first_statuses = [400]
     station.write(raised(1), raised(2))
@@ -495,7 +518,7 @@ def test_two_of_one_name_are_refused() -> None:
 
 def test_an_authority_that_is_none_is_explained(station: Station, tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("nothing")
-    with pytest.raises(ConfigError, match=r"ca\.pem: .*correct ca_file of the webhook ops"):
+    with pytest.raises(ConfigError, match=r"webhook\.ops\.ca_file: cannot load the TLS certificates"):
         station.restart(station.settings(ca_file=tmp_path / "ca.pem"))
 
 
