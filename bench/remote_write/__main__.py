@@ -162,7 +162,7 @@ def main(
     seconds: Annotated[float, typer.Option(help="How long each of the three rounds takes.", min=1)] = 6.0,
     quoted: Annotated[bool, typer.Option(help="Put the tables into docs/scaling.md.")] = True,
 ) -> None:
-    """Measure how many samples replicas write, with all of it on this machine. About five minutes."""
+    """Measure how many samples replicas write, with all of it on this machine. About four minutes."""
     program = shutil.which("victoria-metrics")
     if program is None:
         raise typer.BadParameter("victoria-metrics is not installed (Debian: apt-get install victoria-metrics)")
