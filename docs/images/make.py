@@ -42,11 +42,19 @@ def main() -> None:
         if failure is not None:
             raise SystemExit(failure)
         take_terminal(console, workspace)
-        take_views(workspace)
+        take_views(workspace, into=HERE)
 
 
-def take_views(workspace: Path) -> None:
-    """The page's views, in light and dark, on a desk and on a phone."""
+def take_views(workspace: Path, *, into: Path) -> None:
+    """The page's views, in light and dark, on a desk and on a phone. The tests take them as well.
+
+    Args:
+        workspace: for the server and the browser.
+        into: the folder for the pictures.
+
+    Raises:
+        AssertionError: where the page does not show what is to be seen, or complains in its console.
+    """
     server = PageServer(workspace, approve=True)
     try:
         server.take_all(tell())
@@ -58,18 +66,20 @@ def take_views(workspace: Path) -> None:
             browser.ask("document.querySelector('details.course').open = true")
             wait_for(lambda: browser.ask("document.querySelectorAll('.revisions tr').length") > 1, what="the alert")
             wait_for(lambda: browser.ask(ALL_PICTURES), what="the frames")
-            browser.picture(HERE / "device.png", whole=True)
+            browser.picture(into / "device.png", whole=True)
+            assert not browser.complaints, browser.complaints
         with Browser(find_chromium(), workspace / "phone", width=390, height=844, dark=True) as browser:
             browser.open(server.url)
             wait_for(lambda: browser.ask("document.querySelectorAll('#current-list button').length") > 3, what="alerts")
-            browser.picture(HERE / "phone.png")
+            browser.picture(into / "phone.png")
+            assert not browser.complaints, browser.complaints
     finally:
         server.close()
 
 
 def take_page(url: str, workspace: Path) -> None:
     """The server's page once both changes are reported."""
-    wait_for(lambda: alarms(url) >= 2, what="two alarms", seconds=60)
+    wait_for(lambda: alarms(url) >= 2, what="two alarms")
     with Browser(find_chromium(), workspace / "page", width=1200, height=830) as browser:
         browser.open(url)
         wait_for(lambda: browser.ask("document.querySelectorAll('#rows tr').length") >= 3, what="the page's table")

@@ -11,7 +11,7 @@ import threading
 from random import Random
 
 import structlog
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
 
 from driftprint.clock import Clock
@@ -125,30 +125,14 @@ class Server:
             clock=clock,
             acknowledge=settings.mqtt.acknowledge,
         )
-        stale_after_seconds = settings.fleet.stale_after_seconds
-        of_devices = DeviceMetrics(
-            self._fleet, clock=clock, stale_after_seconds=stale_after_seconds, max_classes=settings.fleet.max_classes
-        )
-        of_fleet = AggregateCollector(self._fleet, clock=clock, stale_after_seconds=stale_after_seconds)
-        of_server = ServerCollector(
-            counts=self._counts,
-            connected=lambda: self._link.connected,
-            queue_length=self._inbox.qsize,
-            devices=lambda: self._fleet.by_state(clock.now().wall, stale_after_seconds=stale_after_seconds),
-        )
-        of_operators = OperatorCollector(
-            muted=lambda: decisions.muted_streams(clock.now().wall),
-            waiting=lambda: len(enrolment.waiting),
-            webhooks=self._webhooks,
-            rollouts=None if rollouts is None else rollouts.standings,
-        )
-        of_writing = WriteCollector(write_counts)
-        self.app = make_app(
-            metrics=lambda: exposition(of_devices.text(), of_operators, of_writing, of_server),
-            fleet_metrics=lambda: exposition((), of_fleet, of_operators, of_writing, of_server),
-            problems=self.problems,
-            routers=self._routers,
-            middleware=[Middleware(AccessControl, gate=self._gate)],
+        self.app = self._make_app(
+            OperatorCollector(
+                muted=lambda: decisions.muted_streams(clock.now().wall),
+                waiting=lambda: len(enrolment.waiting),
+                webhooks=self._webhooks,
+                rollouts=None if rollouts is None else rollouts.standings,
+            ),
+            WriteCollector(write_counts),
         )
         """What answers over HTTP."""
         self._daemon = Daemon(
@@ -309,3 +293,24 @@ class Server:
         )
         self._background.append(Background("rollouts", rollouts.run))
         return rollouts
+
+    def _make_app(self, of_operators: OperatorCollector, of_writing: WriteCollector) -> FastAPI:
+        """All routes, and the metrics of everything."""
+        clock, fleet = self._clock, self._settings.fleet
+        of_devices = DeviceMetrics(
+            self._fleet, clock=clock, stale_after_seconds=fleet.stale_after_seconds, max_classes=fleet.max_classes
+        )
+        of_fleet = AggregateCollector(self._fleet, clock=clock, stale_after_seconds=fleet.stale_after_seconds)
+        of_server = ServerCollector(
+            counts=self._counts,
+            connected=lambda: self._link.connected,
+            queue_length=self._inbox.qsize,
+            devices=lambda: self._fleet.by_state(clock.now().wall, stale_after_seconds=fleet.stale_after_seconds),
+        )
+        return make_app(
+            metrics=lambda: exposition(of_devices.text(), of_operators, of_writing, of_server),
+            fleet_metrics=lambda: exposition((), of_fleet, of_operators, of_writing, of_server),
+            problems=self.problems,
+            routers=self._routers,
+            middleware=[Middleware(AccessControl, gate=self._gate)],
+        )
