@@ -52,6 +52,7 @@ class Site:
         self.folder = folder
         self.clock = clock
         self._key = key
+        self.while_loading: Callable[[], None] = lambda: None
         self.served = folder / "served"
         self.served.mkdir()
         handler = partial(_QuietHandler, directory=str(self.served))
@@ -90,6 +91,7 @@ class Site:
         )
 
     def watch(self, bundle: Bundle, stream: StreamSettings) -> Watch:
+        self.while_loading()
         return watch_of(load_scorer(bundle, stream), self.folder, self.clock)
 
     def serve(self, version: int, *, signed: bool = True, **wrong: Any) -> Wanted:
@@ -318,6 +320,13 @@ def test_a_bundle_that_is_taken_back_while_it_is_fetched_is_not_swapped_to(make_
     assert site.command(site.wanted(2)) is None
     assert site.runs == "toy-1"
     assert not list((site.folder / "bundles").iterdir()), "nothing is left of it"
+
+
+def test_a_bundle_that_is_taken_back_while_it_is_loaded_is_not_swapped_to(site: Site) -> None:
+    site.while_loading = lambda: site.swaps.command(CommandMessage())
+    assert site.command(site.serve(2)) is None
+    assert site.runs == "toy-1"
+    assert site.starts_with() == "toy-1.driftprint"
 
 
 def test_what_was_wrong_with_one_bundle_is_not_said_of_the_next(make_site: Callable[..., Site]) -> None:
