@@ -33,7 +33,8 @@ Seconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 WallTime = Annotated[float, Field(allow_inf_nan=False, description="Unix time in seconds, by the device's clock")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Label = Annotated[str, Field(max_length=128)]
-Text = Annotated[str, Field(max_length=1024)]
+MOST_TEXT = 1024
+Text = Annotated[str, Field(max_length=MOST_TEXT)]
 InstanceId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 
 

@@ -17,7 +17,7 @@ from driftprint.errors import MessageError
 
 PREFIX = "driftprint/v1"
 ID_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
-"""Of an id, but for ``.`` and ``..``, which no address of a page can hold."""
+"""Of an id, but for ``.`` and ``..``, which no address of a page can hold. Without look-ahead, as in JSON Schema."""
 
 
 class DeviceTopic(str, Enum):
@@ -132,7 +132,8 @@ def parse(topic: str) -> Address:
 _DEVICE_KINDS = {kind.value: kind for kind in DeviceTopic}
 _STREAM_KINDS = {kind.value: kind for kind in StreamTopic}
 _A_DEVICES, _A_STREAMS = ("|".join(map(re.escape, kinds)) for kinds in (_DEVICE_KINDS, _STREAM_KINDS))
-_AN_ID = r"(?!\.{1,2}(?:/|\Z))" + ID_PATTERN.strip("^$")
-_TOPIC = re.compile(
-    rf"{PREFIX}/({_AN_ID})/({_AN_ID})/(?:({_A_DEVICES})|(?!(?:{_A_DEVICES})/)({_AN_ID})/({_A_STREAMS}))"
-)
+AN_ID = r"(?!\.{1,2}(?:/|\Z))" + ID_PATTERN.strip("^$")
+"""An `Id`, as a part of a regular expression: a slash or the end comes after it."""
+A_STREAM = rf"(?!(?:{_A_DEVICES})(?:/|\Z)){AN_ID}"
+"""A `StreamName` likewise."""
+_TOPIC = re.compile(rf"{PREFIX}/({AN_ID})/({AN_ID})/(?:({_A_DEVICES})|({A_STREAM})/({_A_STREAMS}))")

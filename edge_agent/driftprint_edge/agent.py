@@ -12,7 +12,7 @@ import structlog
 from driftprint.clock import Clock
 from driftprint.errors import BundleError, DriftprintError, StoreError
 from driftprint.logs import is_news
-from driftprint.messages import StreamMessage, WindowMessage
+from driftprint.messages import MOST_TEXT, StreamMessage, WindowMessage
 from driftprint.version import VERSION
 from driftprint_edge.choice import bundle_at_start, go_back
 from driftprint_edge.config import AgentSettings, StreamSettings
@@ -217,7 +217,7 @@ class Agent:
         return AgentHealth(
             store_errors_total=self._store_errors,
             providers={name: stream.providers for name, stream in self._streams.items()},
-            bundle_errors={name: problem.why for name, problem in problems.items()},
+            bundle_errors={name: problem.why[:MOST_TEXT] for name, problem in problems.items()},
             bundle_unfetched=tuple(name for name, problem in problems.items() if problem.unfetched),
             vitals=self._vitals.read(),
         )

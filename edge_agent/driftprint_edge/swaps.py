@@ -6,7 +6,7 @@ import math
 import queue
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from threading import Event, Thread
@@ -214,7 +214,7 @@ class Swaps:
         times = 1 if before is None else before.times + 1
         wait = RETRIES.seconds(times, self._random) if problem.unfetched else math.inf
         self._failed[order.stream] = _Failed(order, times, self._clock.now().monotonic + wait)
-        self.problems[order.stream] = replace(problem, why=problem.why[:1024])
+        self.problems[order.stream] = problem
         self._log.error("bundle not swapped", stream=order.stream, what=problem.why)
 
     def _swap(self, order: _Order) -> bool:

@@ -83,7 +83,10 @@ class RateLimiter:
     def admits(self, topic: str, now: float) -> bool:
         """Whether to let in a message that came at monotonic time `now`, on whatever topic."""
         parts = topic.split("/")
-        if len(parts) < _SITE_AT + 2 or not self._known(*(key := (parts[_SITE_AT], parts[_SITE_AT + 1]))):
+        if len(parts) < _SITE_AT + 2:
+            return self._admits_stranger(now)
+        key = site, device = parts[_SITE_AT], parts[_SITE_AT + 1]
+        if not self._known(site, device):
             return self._admits_stranger(now)
         earned = max(self._earned.get(key, now), now)
         reserve = DEVICE_RESERVE * self._interval if len(parts) == _SITE_AT + 3 else 0.0

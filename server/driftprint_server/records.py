@@ -26,18 +26,15 @@ from driftprint.messages import (
     decode,
     encode,
 )
-from driftprint.topics import ID_PATTERN, DeviceTopic
+from driftprint.topics import A_STREAM, AN_ID
 
 _BY_COUNT, _BY_TIME = WindowKind.COUNT, WindowKind.TIME  # an enumeration is slow to give its members
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _Ratio = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _NotNegative = Annotated[float, msgspec.Meta(ge=0)]
-_AN_ID = ID_PATTERN.strip("^$")
-_Id = Annotated[str, msgspec.Meta(pattern=rf"^(?!\.{{1,2}}\Z){_AN_ID}\Z")]
-_Stream = Annotated[
-    str, msgspec.Meta(pattern=rf"^(?!({'|'.join(kind.value for kind in DeviceTopic)}|\.{{1,2}})\Z){_AN_ID}\Z")
-]
+_Id = Annotated[str, msgspec.Meta(pattern=rf"^{AN_ID}\Z")]
+_Stream = Annotated[str, msgspec.Meta(pattern=rf"^{A_STREAM}\Z")]
 _Instance = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}\Z")]
 _Label = Annotated[str, msgspec.Meta(max_length=128)]
 _Text = Annotated[str, msgspec.Meta(max_length=1024)]

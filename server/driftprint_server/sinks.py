@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from driftprint.errors import StoreError
 from driftprint.messages import StateMessage
@@ -40,6 +40,10 @@ class Sink(Protocol):
             StoreError: where it cannot be; the batch is then not acknowledged, and its devices send it again.
         """
         ...
+
+
+_Unwritten: TypeAlias = "OrderedDict[tuple[str, str], Accepted]"
+"""By site and device."""
 
 
 class Sinks:
@@ -90,6 +94,3 @@ class Sinks:
         unwritten.move_to_end(device)
         if len(unwritten) > self._most_devices:
             unwritten.popitem(last=False)
-
-
-_Unwritten = OrderedDict[tuple[str, str], Accepted]

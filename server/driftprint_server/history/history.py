@@ -122,31 +122,20 @@ class History:
 
     def _with_room(self, db: Connection, rows: list[T], size: Callable[[T], int]) -> Iterator[list[T]]:
         """Rows to be written, and room for them: a few at a time, lest a batch that is large needs all there is."""
-        if not self._database.is_sqlite:
-            yield rows
-            return
-        most = self._settings.max_bytes // _PORTIONS
-        portion: list[T] = []
-        needed = 0
-        for row in rows:
-            portion.append(row)
-            needed += size(row)
-            if needed > most:
-                make_room(db, needed, max_bytes=self._settings.max_bytes)
+        most = self._settings.max_bytes
+        if self._database.is_sqlite:
+            for portion, needed in _portions(rows, size, most // _PORTIONS):
+                make_room(db, needed, max_bytes=most)
                 yield portion
-                portion, needed = [], 0
-        make_room(db, needed, max_bytes=self._settings.max_bytes)
-        yield portion
+        elif rows:
+            yield rows
 
     def _write_windows(self, db: Connection, rows: list[Row]) -> None:
-        if rows:
-            # In the order in which they lie: each page is touched once, and replicas never wait for each other.
-            rows.sort(key=lambda row: (row["stream_id"], row["instance"], row["seq"]))
-            db.execute(self._insert_window, rows)
+        # In the order in which they lie: each page is touched once, and replicas never wait for each other.
+        rows.sort(key=lambda row: (row["stream_id"], row["instance"], row["seq"]))
+        db.execute(self._insert_window, rows)
 
     def _write_alerts(self, db: Connection, alerts: list[_Alert]) -> None:
-        if not alerts:
-            return
         alerts.sort(key=lambda alert: (alert[0]["alert_id"], alert[0]["revision"]))
         db.execute(self._upsert_alert, [row for row, _ in alerts])
         owners = {
@@ -180,6 +169,20 @@ _REPLACED_THUMBNAILS = delete(THUMBNAILS).where(
     THUMBNAILS.c.revision
     < select(func.max(_OTHER.c.revision)).where(_OTHER.c.alert_id == bindparam("id")).scalar_subquery(),
 )
+
+
+def _portions(rows: list[T], size: Callable[[T], int], most: int) -> Iterator[tuple[list[T], int]]:
+    """Rows in their order, with the bytes that they take: each portion the shortest that takes more than `most`."""
+    portion: list[T] = []
+    needed = 0
+    for row in rows:
+        portion.append(row)
+        needed += size(row)
+        if needed > most:
+            yield portion, needed
+            portion, needed = [], 0
+    if portion:
+        yield portion, needed
 
 
 def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:

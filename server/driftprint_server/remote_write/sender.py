@@ -159,11 +159,11 @@ class Sender:
         self._counts.request(str(status), self._clock.now().monotonic - begin)
 
     def _failed(self, status: str, begin: float, what: str, retry_after_header: str | None = None) -> None:
-        now = self._clock.now().monotonic
-        total = self._counts.request(status, now - begin)
+        now = self._clock.now()
+        total = self._counts.request(status, now.monotonic - begin)
         backoff = min(FIRST_RETRY_SECONDS * 2 ** min(self._failures, 20), LONGEST_RETRY_SECONDS)
-        asked = retry_after(retry_after_header, now=self._clock.now().wall, most=LONGEST_RETRY_SECONDS)
-        self._next_at = now + max(backoff * self._random.uniform(0.5, 1.0), asked)
+        asked = retry_after(retry_after_header, now=now.wall, most=LONGEST_RETRY_SECONDS)
+        self._next_at = now.monotonic + max(backoff * self._random.uniform(0.5, 1.0), asked)
         self._failures += 1
         begins, self._problem = not self._problem, what
         if begins or is_news(total):

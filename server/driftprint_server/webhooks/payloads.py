@@ -20,7 +20,11 @@ _WORDS = {AlertStatus.RAISED: "Raised", AlertStatus.UPDATED: "Still raised", Ale
 
 def message_id(alert: AlertMessage) -> str:
     """The same for each attempt to tell a revision, and for no other, so that receivers can drop what they have."""
-    named = f"{alert.site}/{alert.device}/{alert.stream}/{alert.alert_id}/{alert.revision}"
+    return id_of(f"{alert.site}/{alert.device}/{alert.stream}/{alert.alert_id}/{alert.revision}")
+
+
+def id_of(named: str) -> str:
+    """The id of a message that has a name of its own."""
     return f"msg_{hashlib.sha256(named.encode()).hexdigest()[:32]}"
 
 
@@ -39,7 +43,7 @@ def encoded(full: Mapping[str, object], line: str, form: Format) -> bytes:
     """The body of a request.
 
     Args:
-        full: for programs, with the type, timestamp and data that Standard Webhooks recommends.
+        full: for programs; see `structure`.
         line: for people. Whatever it says may ring nobody's bell, so an @ is followed by a space of no width.
         form: as in `WebhookSettings.format`.
     """
@@ -52,6 +56,17 @@ def encoded(full: Mapping[str, object], line: str, form: Format) -> bytes:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
+def structure(kind: str, at: float, data: Mapping[str, object]) -> dict[str, object]:
+    """Type, timestamp and data, as Standard Webhooks recommends.
+
+    Args:
+        kind: the type.
+        at: Unix time.
+        data: all that is told.
+    """
+    return {"type": kind, "timestamp": datetime.fromtimestamp(at, timezone.utc).isoformat(), "data": data}
+
+
 def _full(accepted: Accepted, alert: AlertMessage) -> dict[str, object]:
     """All of it; docs/webhooks.md has an example."""
     said = alert.model_dump(mode="json", exclude={"schema_", "seq", "recorded_at", "age_seconds", "thumbnails"})
@@ -59,11 +74,8 @@ def _full(accepted: Accepted, alert: AlertMessage) -> dict[str, object]:
     for name in ("raised_at", "cleared_at", "suspected_at"):
         moment = getattr(alert, name)
         said[name] = None if moment is None else accepted.at - max(0.0, alert.recorded_at - moment)
-    return {
-        "type": f"alert.{alert.status.value}",
-        "timestamp": datetime.fromtimestamp(accepted.at, timezone.utc).isoformat(),
-        "data": {**said, "updated_at": accepted.at, "thumbnails": len(alert.thumbnails)},
-    }
+    data = {**said, "updated_at": accepted.at, "thumbnails": len(alert.thumbnails)}
+    return structure(f"alert.{alert.status.value}", accepted.at, data)
 
 
 def _plain(alert: AlertMessage) -> str:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from datetime import datetime, timezone
-
 from driftprint_server.rollout.model import SERVER, Rollout, Step
-from driftprint_server.webhooks.payloads import Format, encoded
+from driftprint_server.webhooks.payloads import Format, encoded, id_of, structure
 
 _TYPES = {"stop": "rollout.stopped", "hold": "rollout.held"}
 """By what has happened."""
@@ -20,8 +17,7 @@ def is_told(step: Step) -> bool:
 
 def rollout_message_id(step: Step) -> str:
     """The same for each attempt to tell it, and for no other, so that receivers can drop what they have."""
-    named = f"rollout/{step.rollout}/{step.action}/{step.at!r}"
-    return f"msg_{hashlib.sha256(named.encode()).hexdigest()[:32]}"
+    return id_of(f"rollout/{step.rollout}/{step.action}/{step.at!r}")
 
 
 def rollout_payload(rollout: Rollout, step: Step, form: Format) -> bytes:
@@ -32,22 +28,18 @@ def rollout_payload(rollout: Rollout, step: Step, form: Format) -> bytes:
         step: what has happened, as `is_told` takes it.
         form: as in `WebhookSettings.format`.
     """
-    full = {
-        "type": _TYPES[step.action],
-        "timestamp": datetime.fromtimestamp(step.at, timezone.utc).isoformat(),
-        "data": {
-            "rollout": rollout.id,
-            "bundle": {"name": rollout.bundle.name, "version": rollout.bundle.version},
-            "site": rollout.site,
-            "device": rollout.device,
-            "stream": rollout.stream,
-            "percent": rollout.percent,
-            "back": rollout.back,
-            "at": step.at,
-            "summary": step.detail,
-        },
+    data = {
+        "rollout": rollout.id,
+        "bundle": {"name": rollout.bundle.name, "version": rollout.bundle.version},
+        "site": rollout.site,
+        "device": rollout.device,
+        "stream": rollout.stream,
+        "percent": rollout.percent,
+        "back": rollout.back,
+        "at": step.at,
+        "summary": step.detail,
     }
     line = (
         f"{_WORDS[step.action]}: the rollout of {rollout.bundle}, at {rollout.percent} % of the devices: {step.detail}"
     )
-    return encoded(full, line, form)
+    return encoded(structure(_TYPES[step.action], step.at, data), line, form)

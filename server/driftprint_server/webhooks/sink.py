@@ -132,13 +132,9 @@ class Webhooks:
         for webhook in self._settings:
             if not webhook.rollouts:
                 continue
-            if self.couriers[webhook.name].gone:
-                self.counts.drop(webhook.name, Drop.GONE)
-                continue
             body = rollout_payload(rollout, step, webhook.format)
             message = Outgoing(_ROLLOUTS, f"{_ROLLOUTS}/{rollout.id}", rollout_message_id(step), body)
-            dropped = self._queue.put(db, webhook.name, message, now=self._clock.now().wall)
-            self.counts.drop(webhook.name, Drop.QUEUE_FULL, dropped)
+            self.counts.drop(webhook.name, *self._put(db, webhook.name, message, now=self._clock.now().wall))
 
     def wake(self) -> None:
         """There may be something new to deliver."""
@@ -171,8 +167,13 @@ class Webhooks:
             return
         if now - accepted.at > MOST_AGE_SECONDS and not accepted.retained:
             dropped[name, Drop.TOO_OLD] += 1
-        elif self.couriers[name].gone:
-            dropped[name, Drop.GONE] += 1
-        else:
-            message = Outgoing(device, key, message_id(alert), payload(accepted, alert, webhook.format))
-            dropped[name, Drop.QUEUE_FULL] += self._queue.put(db, name, message, now=now)
+            return
+        message = Outgoing(device, key, message_id(alert), payload(accepted, alert, webhook.format))
+        reason, number = self._put(db, name, message, now=now)
+        dropped[name, reason] += number
+
+    def _put(self, db: sqlite3.Connection, name: str, message: Outgoing, *, now: float) -> tuple[Drop, int]:
+        """Queue a message for a webhook; why how many are dropped for it."""
+        if self.couriers[name].gone:
+            return Drop.GONE, 1
+        return Drop.QUEUE_FULL, self._queue.put(db, name, message, now=now)

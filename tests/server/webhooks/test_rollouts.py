@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -19,14 +18,6 @@ from tests.server.rollout.fleets import Scene
 from tests.server.webhooks.receiver import HttpReceiver
 
 OVERDUE_SECONDS = 1800.0
-
-
-@pytest.fixture
-def receiver() -> Iterator[HttpReceiver]:
-    receiver = HttpReceiver()
-    receiver.start()
-    yield receiver
-    receiver.stop()
 
 
 class Fleet(Scene):

@@ -95,14 +95,6 @@ class Station:
 
 
 @pytest.fixture
-def receiver() -> Iterator[HttpReceiver]:
-    receiver = HttpReceiver()
-    receiver.start()
-    yield receiver
-    receiver.stop()
-
-
-@pytest.fixture
 def station(tmp_path: Path, receiver: HttpReceiver) -> Iterator[Station]:
     station = Station(tmp_path, receiver)
     yield station
