@@ -748,6 +748,17 @@ def test_what_another_operator_decides_is_shown_though_no_device_speaks(
     assert page.complaints == []
 
 
+def test_on_a_phone_what_the_audit_tells_of_a_change_has_the_width_of_the_page(
+    serve: Callable[..., PageServer], browse: OpenPage
+) -> None:
+    server = serve()
+    server.decisions.mute(RAISED, who="ben", seconds=3600.0, note="the lens is being cleaned")
+    page = browse(server.url + "/#/audit", width=390)
+    wait_for_text(page, "#audit-rows", "alert.mute")
+    row, told = (page.ask(f"document.querySelector('#audit-rows {part}').clientWidth") for part in ("tr", "td.aside"))
+    assert told > 0.9 * (row - 32)
+
+
 def test_a_mute_is_shown_on_the_next_alert_of_its_stream_too(
     serve: Callable[..., PageServer], browse: OpenPage
 ) -> None:
